@@ -1,0 +1,291 @@
+"""What flows through the rooms: entries, requests, and the frozen reports that know their exit code.
+
+TTLs and times are seconds, sizes bytes, hit rates 0 to 1. `None` as a TTL means persistent.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from cachectl.config.settings import UNSET, Unset
+from cachectl.errors import CachectlError
+
+MAX_ERRORS = 20
+"""How many errors a report lists; all are counted."""
+
+
+class Entry(NamedTuple):
+    """A key, a value and a TTL, ready to be written.
+
+    `ttl` is UNSET when the entry brought none. `expires_at` (Unix time) takes the place of a TTL in a
+    backup. With `dump`, `value` is what DUMP gave and is written by RESTORE.
+    """
+
+    key: bytes
+    value: bytes
+    ttl: float | None | Unset = UNSET
+    expires_at: float | None = None
+    dump: bool = False
+    line: int = 0
+
+
+class Request(NamedTuple):
+    """What an application asks for, `count` times; `params` are there when the line brought them."""
+
+    key: bytes
+    params: dict[str, Any] | None = None
+    count: int = 1  # type: ignore[assignment]  # shadows tuple.count, which nobody calls here
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that went wrong with one entry, request or node: where, and what; never a value."""
+
+    message: str
+    source: str | None = None
+    line: int | None = None
+    key: bytes | None = None
+
+
+class Batch(NamedTuple):
+    """Entries (or requests) of one source that are handled together, and the lines that were bad."""
+
+    source: str
+    entries: list[Entry]
+    problems: list[Problem]
+
+
+class RequestBatch(NamedTuple):
+    """Requests of one source in the order of their lines, and the lines that were bad."""
+
+    source: str
+    requests: list[Request]
+    problems: list[Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What `inspect` knows of one key.
+
+    `unknown` maps the fields that could not be known to the reason. `idle` is seconds, `frequency` the
+    LFU counter. `value` is the whole value of a string that fits, else `preview` holds its beginning
+    (bytes) or its first members (tuples of bytes).
+    """
+
+    key: bytes
+    type: str
+    encoding: str | None = None
+    ttl: float | None = None
+    memory: int | None = None
+    length: int | None = None
+    idle: float | None = None
+    frequency: int | None = None
+    slot: int | None = None
+    node: str | None = None
+    value: bytes | None = None
+    preview: Any = None
+    unknown: dict[str, str] = field(default_factory=dict)
+
+
+Stopped = Literal[
+    "deadline", "interrupted", "fail_fast", "connection",
+    "origin", "memory", "locked", "disabled", "dependency",
+]  # fmt: skip
+"""Why work ended before its end."""
+
+
+class Progress(NamedTuple):
+    """How far long work is, told to whoever looks on; `total` is None where nobody knows."""
+
+    doing: str
+    done: int
+    total: int | None = None
+    failed: int = 0
+
+
+Observer = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HitRate:
+    """The share of the sample's requests, weighted by count, that found their key.
+
+    `before` and `after` are None where nothing was looked up; `requests` is the weighted number,
+    `keys` that of distinct keys. `met` is None when no rate was required.
+    """
+
+    before: float | None
+    after: float | None
+    requests: int
+    keys: int
+    sample: Literal["separate", "same"]
+    required: float | None
+    met: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class WarmReport:
+    """What a warm did. `entries = written + skipped + failed + unknown + unsent`, in every ending.
+
+    `unknown` was sent and never answered, `bytes` counts keys and values written, `rate` is entries
+    written a second. `refusal` is what the server refused the whole work with, `lost` why it was lost.
+    """
+
+    job: str | None
+    entries: int
+    written: int
+    skipped: int
+    failed: int
+    unknown: int
+    unsent: int
+    size: int
+    seconds: float
+    computed: int
+    hit_rate: HitRate | None
+    stopped: Stopped | None
+    errors: tuple[Problem, ...]
+    allowed_failures: int = 0
+    dry_run: bool = False
+    held_back_seconds: float = 0.0
+    error: CachectlError | None = None
+
+    @property
+    def rate(self) -> float:
+        """Entries written a second."""
+        return self.written / self.seconds if self.seconds else 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """3 when the server was lost or anything is unknown, 4 when it refused, 1 for a no."""
+        if self.stopped == "connection" or self.unknown:
+            return 3
+        if self.error is not None:
+            return self.error.exit_code
+        if self.stopped == "disabled":
+            return 0
+        gate_open = self.hit_rate is None or self.hit_rate.met is not False
+        done = self.stopped is None and self.failed <= self.allowed_failures
+        return 0 if done and gate_open else 1
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceCount:
+    """How many keys of a namespace were matched."""
+
+    namespace: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlushReport:
+    """What a flush removed, or would remove.
+
+    `deleted_exact` is False when a cut made the server's counts a lower bound. `written_meanwhile`
+    counts the keys that the look after the clean pass found: they are younger than its start.
+    `remaining` is how many are there now; both are None when that look did not come to its end.
+    """
+
+    namespaces: tuple[NamespaceCount, ...]
+    matched: int
+    deleted: int
+    deleted_exact: bool
+    written_meanwhile: int | None
+    remaining: int | None
+    failed: int
+    passes: int
+    seconds: float
+    dry_run: bool
+    stopped: Stopped | None
+    errors: tuple[Problem, ...]
+    proven: bool = False
+    must_be_empty: bool = False
+    must_match: bool = False
+    error: CachectlError | None = None
+
+    @property
+    def rate(self) -> float:
+        """Keys removed a second."""
+        return self.deleted / self.seconds if self.seconds else 0.0
+
+    @property
+    def exit_code(self) -> int:  # noqa: PLR0911
+        """0 once it is proven that everything older than the flush is gone."""
+        if self.stopped == "connection":
+            return 3
+        if self.error is not None:
+            return self.error.exit_code
+        if self.stopped is not None or self.failed:
+            return 1
+        if self.must_match and not self.matched:
+            return 1
+        if self.dry_run:
+            return 0
+        if not self.proven:
+            return 3
+        return 1 if self.must_be_empty and self.remaining != 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReport:
+    """How many of the keys were there and are removed, were not there, or were refused.
+
+    `unknown` were removed by a command whose first answer was lost: whether they had been there cannot
+    be known.
+    """
+
+    deleted: int
+    missing: int
+    unknown: int
+    failed: int
+    errors: tuple[Problem, ...]
+    error: CachectlError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 if any of the keys existed."""
+        if self.error is not None:
+            return self.error.exit_code
+        if self.failed:
+            return 4 if not self.deleted else 1
+        if self.unknown and not self.deleted:
+            return 3
+        return 0 if self.deleted else 1
+
+
+Verdict = Literal["ok", "warning", "critical", "unknown", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question of `health` and its answer; `value` is None where there is no number."""
+
+    name: str
+    status: Verdict
+    message: str
+    value: float | None = None
+    unit: str | None = None
+    warning: float | None = None
+    critical: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """All checks, and the worst of them. Unknown only if nothing could be asked."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def status(self) -> Literal["ok", "warning", "critical", "unknown"]:
+        """The verdict: critical, warning or ok; skipped and unknown checks are outside of it."""
+        told = {check.status for check in self.checks}
+        if "critical" in told:
+            return "critical"
+        if "warning" in told:
+            return "warning"
+        return "ok" if "ok" in told else "unknown"
+
+    @property
+    def exit_code(self) -> int:
+        """The code of monitoring plugins."""
+        return {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}[self.status]
