@@ -1,0 +1,1 @@
+"""Settings: typed, read from YAML with lines, resolved to one server."""

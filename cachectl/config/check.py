@@ -1,0 +1,97 @@
+"""Looks at a whole settings file at once: every profile, every job, every file that is named."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from cachectl.config.find import Found
+from cachectl.config.load import read
+from cachectl.config.resolve import unknown
+from cachectl.config.secrets import readable_by_others
+from cachectl.config.settings import Profile, Settings, WarmJob
+from cachectl.errors import ConfigError
+
+
+class Finding(NamedTuple):
+    """One thing that `config check` tells: an error, or a warning about this machine.
+
+    An unset variable or a missing certificate is a warning: it may be there where the file is used.
+    """
+
+    level: Literal["error", "warning"]
+    message: str
+    hint: str | None = None
+
+
+def check(found: Found, env: Mapping[str, str]) -> list[Finding]:
+    """Return all that is wrong or doubtful with a settings file, in the order of the file."""
+    try:
+        settings, problems = read(found, env)
+    except ConfigError as error:
+        return [Finding("error", error.message, error.hint)]
+    findings = [
+        Finding("warning" if problem.unset else "error", problem.error.message, problem.error.hint)
+        for problem in problems
+    ]
+    return [*findings, *_default(settings), *_profiles(settings), *_jobs(settings)]
+
+
+def _default(settings: Settings) -> Iterator[Finding]:
+    name = settings.default_profile
+    known = {path[1]: None for path in settings.lines if path[0] == "profiles" and len(path) > 1}
+    if name is not None and name not in known:
+        error = unknown("profile", name, known, settings)
+        yield _finding(settings, ("default_profile",), error.message, error.hint, "error")
+
+
+def _profiles(settings: Settings) -> Iterator[Finding]:
+    for profile in settings.profiles.values():
+        for path, file in _named(profile).items():
+            if file and not os.path.isfile(file):
+                yield _finding(settings, path, f"{file} is not there")
+        path = ("profiles", profile.name)
+        secret = profile.credentials.password_file
+        if secret and readable_by_others(secret):
+            message = f"{secret}: other users can read this password file"
+            yield _finding(settings, (*path, "password_file"), message, "chmod 600")
+        if not profile.tls.verify:
+            yield _finding(settings, (*path, "tls", "verify"), "the server is not verified")
+
+
+def _named(profile: Profile) -> dict[tuple[str, ...], str | None]:
+    path = ("profiles", profile.name)
+    return {
+        (*path, "password_file"): profile.credentials.password_file,
+        (*path, "tls", "ca_file"): profile.tls.ca_file,
+        (*path, "tls", "cert_file"): profile.tls.cert_file,
+        (*path, "tls", "key_file"): profile.tls.key_file,
+    }
+
+
+def _jobs(settings: Settings) -> Iterator[Finding]:
+    for job in settings.warm.values():
+        for path, files in _sources(job).items():
+            for file in files:
+                if not os.path.isfile(file):
+                    yield _finding(settings, path, f"{file} is not there", level="error")
+
+
+def _sources(job: WarmJob) -> dict[tuple[str, ...], tuple[str, ...]]:
+    path = ("warm", job.name)
+    sample = job.verify.requests if job.verify else ()
+    return {
+        (*path, "requests"): job.requests,
+        (*path, "entries"): job.entries,
+        (*path, "verify", "requests"): sample if isinstance(sample, tuple) else (),
+    }
+
+
+def _finding(
+    settings: Settings,
+    path: tuple[str, ...],
+    message: str,
+    hint: str | None = None,
+    level: Literal["error", "warning"] = "warning",
+) -> Finding:
+    line = settings.lines.get(path, 1)
+    return Finding(level, f"{settings.shown}:{line}: {'.'.join(path)}: {message}", hint)
