@@ -1,0 +1,1 @@
+"""The strict door to the server, and the only room that knows the driver."""

@@ -1,0 +1,170 @@
+"""The driver's exceptions and the server's error words -> ours, and which are worth another try."""
+
+import asyncio
+import socket
+import ssl
+
+import hiredis
+from redis import exceptions as driver
+
+from cachectl import errors
+from cachectl.values import safe
+
+_WORDS: dict[str, type[errors.CachectlError]] = {
+    "OOM": errors.OutOfMemoryError,
+    "NOPERM": errors.DeniedError,
+    "WRONGTYPE": errors.WrongTypeError,
+    "READONLY": errors.ReadOnlyServerError,
+    "BUSY": errors.BusyError,
+    "MISCONF": errors.BusyError,
+    "NOREPLICAS": errors.BusyError,
+    "LOADING": errors.NotReadyError,
+    "MASTERDOWN": errors.NotReadyError,
+    "CLUSTERDOWN": errors.NotReadyError,
+    "TRYAGAIN": errors.NotReadyError,
+    "NOAUTH": errors.LoginError,
+    "WRONGPASS": errors.LoginError,
+}
+"""What the first word of an error reply means; all others are a plain ServerError."""
+
+_SENTENCES: tuple[tuple[str, type[errors.CachectlError]], ...] = (
+    ("ERR max number of clients reached", errors.NotReadyError),
+    ("ERR invalid password", errors.LoginError),
+    ("ERR AUTH <password> called without any password", errors.LoginError),
+    ("ERR Client sent AUTH, but no password is set", errors.LoginError),
+)
+"""Errors that say what they are only in their text (Redis before 6, and AUTH without a user)."""
+
+_DRIVER: tuple[tuple[type[Exception], type[errors.CachectlError]], ...] = (
+    (driver.AuthenticationError, errors.LoginError),
+    (driver.AuthenticationWrongNumberOfArgsError, errors.LoginError),
+    (driver.AuthorizationError, errors.LoginError),
+    (driver.ExternalAuthProviderError, errors.LoginError),
+    (driver.BusyLoadingError, errors.NotReadyError),
+    (driver.MaxConnectionsError, errors.NotReadyError),
+    (driver.ConnectionError, errors.UnreachableError),
+    (driver.TimeoutError, errors.SilenceError),
+    (driver.MasterDownError, errors.NotReadyError),
+    (driver.ClusterDownError, errors.NotReadyError),
+    (driver.TryAgainError, errors.NotReadyError),
+    (driver.OutOfMemoryError, errors.OutOfMemoryError),
+    (driver.NoPermissionError, errors.DeniedError),
+    (driver.ReadOnlyError, errors.ReadOnlyServerError),
+    (driver.ResponseError, errors.ServerError),
+    (driver.InvalidResponse, errors.UnreachableError),
+    (hiredis.ProtocolError, errors.UnreachableError),
+    (driver.RedisError, errors.UnreachableError),
+    (driver.RedisClusterException, errors.UnreachableError),
+    (driver.ChildDeadlockedError, errors.UnreachableError),
+    (driver.IncorrectPolicyType, errors.UnreachableError),
+)
+"""The driver's exceptions, most specific first: there AuthenticationError is a ConnectionError."""
+
+
+def from_reply(text: str) -> errors.CachectlError:
+    """Return our error for the text of an error reply. It never holds a command's arguments."""
+    # "ERR unknown command 'X', with args beginning with: …" repeats keys and values
+    shown = safe(text.partition(", with args beginning with")[0])[:200]
+    word = text.partition(" ")[0]
+    kind = _WORDS.get(word)
+    if kind is None:
+        kind = next((k for start, k in _SENTENCES if text.startswith(start)), errors.ServerError)
+    error = kind(shown)
+    if isinstance(error, errors.ServerError):
+        error.word = word
+    return error
+
+
+def from_driver(error: Exception, where: str) -> errors.CachectlError:
+    """Return our error for what connecting and greeting `where` raised."""
+    if isinstance(error, errors.CachectlError):
+        return error
+    cause = error.__cause__ or error.__context__
+    for reason in (cause, error):
+        found = _from_system(reason, where) if reason else None
+        if found is not None:
+            return found
+    kind = next((ours for theirs, ours in _DRIVER if isinstance(error, theirs)), None)
+    if kind is None:
+        raise error
+    if kind is errors.LoginError:
+        return errors.LoginError(
+            f"{where} refused the user or the password",
+            "check username and password (password_file, password_command) of the profile",
+        )
+    if isinstance(error, driver.InvalidResponse | hiredis.ProtocolError):
+        return not_redis(where)
+    if kind is errors.UnreachableError:
+        # The driver's own words repeat connection arguments: only its kind is told.
+        return errors.LostError(f"{where} closed the connection while greeting")
+    return kind(f"{where}: {safe(str(error))[:200]}")
+
+
+def not_redis(where: str) -> errors.UnreachableError:
+    """Return the error for a server that talks something else than the Redis protocol."""
+    return errors.UnreachableError(
+        f"{where} does not speak the Redis protocol",
+        "is it the right port? A TLS port wants rediss://",
+    )
+
+
+def _from_system(error: BaseException, where: str) -> errors.UnreachableError | None:  # noqa: PLR0911
+    """Return our error for one of the operating system's or of TLS, else None."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TlsError(
+            f"{where}: the TLS certificate was not accepted: {safe(error.verify_message)[:200]}",
+            "check tls.ca_file and tls.server_name of the profile",
+        )
+    if isinstance(error, ssl.SSLError):
+        return TlsError(
+            f"{where}: no TLS handshake ({safe(error.reason or 'failed')[:100]})",
+            "does the port speak TLS? redis:// is without, rediss:// with TLS",
+        )
+    if isinstance(error, socket.gaierror):
+        return AddressError(f"{where}: the host name is not known", "check the host of the URL")
+    if isinstance(error, TimeoutError):
+        return errors.SilenceError(f"{where} did not answer in time")
+    if isinstance(error, asyncio.IncompleteReadError | ConnectionResetError | BrokenPipeError):
+        return errors.LostError(f"{where} closed the connection")
+    if isinstance(error, FileNotFoundError):
+        return AddressError(f"{where}: there is no such socket", "is the server running?")
+    if isinstance(error, ConnectionRefusedError):
+        return errors.UnreachableError(f"{where}: connection refused", "is the server running?")
+    if isinstance(error, OSError) and not isinstance(error, driver.RedisError):
+        reason = error.strerror or "cannot connect"
+        return errors.UnreachableError(f"{where}: {safe(reason)[:200].lower()}")
+    return None
+
+
+class TlsError(errors.UnreachableError):
+    """The TLS handshake failed. Never tried again: a certificate does not mend itself."""
+
+    code = "tls"
+
+
+class AddressError(errors.UnreachableError):
+    """The host name or the socket's path does not exist. Never tried again."""
+
+    code = "address"
+
+
+_FINAL = (errors.LoginError, TlsError, AddressError)
+_REJECTED = (errors.NotReadyError, errors.BusyError)
+
+
+def is_rejected(error: object) -> bool:
+    """Whether the server said "not now": nothing was applied, and waiting may help."""
+    return isinstance(error, _REJECTED)
+
+
+def is_worth_another_try(error: errors.CachectlError, *, idempotent: bool) -> bool:
+    """Whether the same command may be sent again.
+
+    Never for a login, a certificate, an address, permissions, WRONGTYPE or OOM; after a cut or a
+    silence only if sending it twice does what sending it once does.
+    """
+    if is_rejected(error):
+        return True
+    if not isinstance(error, errors.UnreachableError) or isinstance(error, _FINAL):
+        return False
+    return idempotent or not error.maybe_applied

@@ -1,0 +1,396 @@
+"""The strict door to a cache: bytes in and out, one topology behind it, only our errors.
+
+Nobody above this room sees a node, a slot, a driver's type or the server's -1 and -2.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Final, Literal, NamedTuple, Self
+
+from cachectl.errors import CachectlError, DeniedError, ReadOnlyServerError, UnreachableError
+from cachectl.errors import WrongTypeError as WrongType
+from cachectl.store.connect import Connector
+from cachectl.store.describe import describe
+from cachectl.store.pool import Pool
+from cachectl.store.scan import Page, pages, run_id
+from cachectl.store.stream import UNKNOWN, Outcomes, stream
+from cachectl.store.topology import Standalone
+from cachectl.store.tries import Patience, Tries
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cachectl.models import KeyInfo
+
+PAGE = 250
+"""SCAN's COUNT: about so many keys a page. Small pages keep other clients' latency low."""
+
+
+class Keep:
+    """The type of `KEEP`."""
+
+
+KEEP: Final = Keep()
+"""A TTL that stays as the key has it."""
+
+
+class Write(NamedTuple):
+    """One entry as it is written: `ttl` in seconds from now, or `expires_at` in Unix time, or neither.
+
+    With `dump`, `value` is what DUMP gave.
+    """
+
+    key: bytes
+    value: bytes
+    ttl: float | None = None
+    expires_at: float | None = None
+    dump: bool = False
+
+
+class Vitals(NamedTuple):
+    """What one node tells of itself: its address, the seconds its pings took, its INFO and role.
+
+    `ping` and `info` hold our error instead where the server refused.
+    """
+
+    node: str
+    greeting: dict[str, str | None]
+    ping: list[float] | CachectlError
+    info: dict[str, str] | CachectlError
+
+
+class Store:
+    """A cache, strictly: every method raises our errors and never invents an answer.
+
+    Opens its first connection when it is first used. Raises `UnreachableError` and its kinds when the
+    server cannot be reached or was lost (`maybe_applied` tells of a write that was never answered), and
+    `ServerError` and its kinds when it refused.
+    """
+
+    def __init__(self, connector: Connector, patience: Patience, pool_size: int = 10) -> None:
+        """Take what makes connections, what is borne, and how many connections there may be."""
+        self._topology = Standalone(Pool(connector, pool_size))
+        self._patience = patience
+        self._connector = connector
+
+    async def __aenter__(self) -> Self:
+        """Return the store; nothing is opened yet."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._topology.close()
+
+    async def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None when it is not there."""
+        value: bytes | None
+        try:
+            value = await self._call(key, b"GET", key)
+        except WrongType:
+            kind = await self._call(key, b"TYPE", key)
+            msg = f"the key holds a {kind.decode()}, not a string"
+            raise WrongType(msg, "look at it: cachectl inspect KEY") from None
+        return value
+
+    async def ping(self) -> None:
+        """Raise one of our errors unless every primary answers."""
+        for node in self._topology.primaries():
+            async with node.lend(self._patience.connect) as wire:
+                reply = await wire.call(b"PING", silence=self._patience.answer)
+            if isinstance(reply, UnreachableError):
+                raise reply
+
+    async def ttl(self, key: bytes) -> float | None:
+        """Return the seconds that `key` has left, or None when it never expires or is not there."""
+        left: int = await self._call(key, b"PTTL", key)
+        return left / 1000 if left >= 0 else None
+
+    async def set(
+        self,
+        key: bytes,
+        value: bytes,
+        ttl: float | Keep | None = None,
+        only: Literal["missing", "existing"] | None = None,
+    ) -> bool:
+        """Write one value; return False when `only` kept it from being written.
+
+        `ttl` is in seconds, None for a key that never expires. Should the answer to `only="missing"`
+        get lost, it is looked up: the value that stands there tells whose it is.
+        """
+        command = [b"SET", key, value]
+        if isinstance(ttl, Keep):
+            command.append(b"KEEPTTL")
+        elif ttl is not None:
+            command += [b"PX", b"%d" % _milliseconds(ttl)]
+        if only is not None:
+            command.append(b"NX" if only == "missing" else b"XX")
+        try:
+            reply = await self._call(key, *command, idempotent=only != "missing")
+        except UnreachableError as error:
+            if only != "missing" or not error.maybe_applied:
+                raise
+            return await self._settle(key, value, command, error)
+        return reply is not None
+
+    async def _settle(
+        self, key: bytes, value: bytes, command: Sequence[bytes], lost: UnreachableError
+    ) -> bool:
+        """Find out what a SET NX whose answer was lost has done, and do it if it has not."""
+        try:
+            found = await self.get(key)
+            if found is None:
+                return await self._call(key, *command, idempotent=False) is not None
+        except UnreachableError:
+            raise lost from None
+        return found == value
+
+    async def unlink(self, keys: Sequence[bytes]) -> Outcomes:
+        """Remove keys, one command a key; a reply is 1 when the key was there and 0 when not."""
+        return await self.run([(b"UNLINK", key) for key in keys], list(keys))
+
+    async def exist(self, keys: Sequence[bytes]) -> Outcomes:
+        """Look whether keys are there; a reply is 1 or 0."""
+        return await self.run([(b"EXISTS", key) for key in keys], list(keys))
+
+    async def get_many(self, keys: Sequence[bytes]) -> Outcomes:
+        """Read values; a reply is bytes, or None for a key that is not there."""
+        return await self.run([(b"GET", key) for key in keys], list(keys))
+
+    async def ttls(self, keys: Sequence[bytes]) -> Outcomes:
+        """Look how long keys live; a reply is seconds, None (never expires) or False (not there)."""
+        outcomes = await self.run([(b"PTTL", key) for key in keys], list(keys))
+        outcomes.replies = [_ttl(r) if isinstance(r, int) else r for r in outcomes.replies]
+        return outcomes
+
+    async def write(self, writes: Sequence[Write], *, only_missing: bool = False) -> Outcomes:
+        """Write entries; a reply is True when written and False when `only_missing` kept it.
+
+        A SET NX that was sent again after a cut is looked up: whether its value stands there.
+        """
+        commands = [_write_command(write, only_missing=only_missing) for write in writes]
+        outcomes = await self.run(commands, [write.key for write in writes])
+        for place, reply in enumerate(outcomes.replies):
+            outcomes.replies[place] = _written(reply)
+        if only_missing:
+            await self._settle_all(writes, outcomes)
+        return outcomes
+
+    async def _settle_all(self, writes: Sequence[Write], outcomes: Outcomes) -> None:
+        """Look up what the SET NX that were sent twice have done."""
+        doubtful = [place for place in sorted(outcomes.resent) if outcomes.replies[place] is False]
+        found = await self.get_many([writes[place].key for place in doubtful])
+        for place, value in zip(doubtful, found.replies, strict=True):
+            if writes[place].dump or not isinstance(value, bytes | None):
+                outcomes.replies[place] = UNKNOWN
+            else:
+                outcomes.replies[place] = value == writes[place].value
+
+    async def describe(self, key: bytes) -> "KeyInfo | None":
+        """Return what `inspect` shows of a key, or None when it is not there."""
+
+        async def run(commands: list[tuple[bytes, ...]]) -> list[Any]:
+            outcomes = await self.run(commands, [key] * len(commands))
+            if outcomes.error is not None:
+                raise outcomes.error
+            return outcomes.replies
+
+        async def bounded(*command: bytes, limit: int) -> Any:
+            return await self._call(key, *command, limit=limit)
+
+        return await describe(key, self._topology.node_for(key).connector.where, run, bounded)
+
+    async def facts(self, keys: Sequence[bytes]) -> list[tuple[Any, Any, Any]]:
+        """Return type, TTL and memory of each key: text, seconds or None, bytes.
+
+        In place of a fact that the server refuses to tell stands our error; a key that vanished has
+        the type `none`.
+        """
+        commands = [
+            command
+            for key in keys
+            for command in ((b"TYPE", key), (b"PTTL", key), (b"MEMORY", b"USAGE", key))
+        ]
+        outcomes = await self.run(commands, [key for key in keys for _ in range(3)])
+        if outcomes.error is not None:
+            raise outcomes.error
+        replies = outcomes.replies
+        return [
+            (
+                kind.decode() if isinstance(kind, bytes) else kind,
+                _ttl(left) if isinstance(left, int) else left,
+                memory,
+            )
+            for kind, left, memory in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+        ]
+
+    async def pages(
+        self, match: bytes | None = None, count: int = PAGE
+    ) -> AsyncGenerator[Page, None]:
+        """Yield pages of the keys that match a SCAN pattern, over all primaries.
+
+        Every key that stood all the while is in it. Use it within `contextlib.aclosing`. Raises
+        `UnreachableError` when no cycle could be finished unbroken.
+        """
+        for node in self._topology.primaries():
+            async with aclosing(pages(node, self._patience, match, count)) as found:
+                async for page in found:
+                    yield page
+
+    async def writable(self) -> None:
+        """Raise `ReadOnlyServerError` when a primary is none: a replica that takes no writes."""
+        for node in self._topology.primaries():
+            async with node.lend(self._patience.connect) as wire:
+                if wire.greeting.role in {"replica", "slave"}:
+                    raise await self._read_only(node)
+
+    async def identity(self) -> tuple[str | None, ...]:
+        """Return what tells these servers from others: each primary's run, None where it is denied."""
+        runs = []
+        for node in self._topology.primaries():
+            async with node.lend(self._patience.connect) as wire:
+                runs.append(await run_id(wire, self._patience.answer))
+        return tuple(runs)
+
+    async def vitals(self, pings: int = 5) -> list[Vitals]:
+        """Ask every node how it is; raises our errors for one that cannot be asked at all."""
+        return [await self._vitals(node, pings) for node in self._topology.primaries()]
+
+    async def _vitals(self, node: Pool, pings: int) -> Vitals:
+        from time import perf_counter
+
+        from cachectl.store.info import parse_info
+
+        tries = Tries(self._patience)
+        async with node.lend(tries.connect) as wire:
+            took: list[float] = []
+            refused: CachectlError | None = None
+            for _ in range(pings):
+                start = perf_counter()
+                reply = await wire.call(b"PING", silence=tries.answer)
+                took.append(perf_counter() - start)
+                refused = reply if isinstance(reply, CachectlError) else None
+            info = await wire.call(b"INFO", b"everything", silence=tries.answer)
+            return Vitals(
+                node.connector.where,
+                wire.greeting._asdict(),
+                refused or took,
+                info if isinstance(info, CachectlError) else parse_info(info),
+            )
+
+    async def run(self, commands: Sequence[tuple[bytes, ...]], keys: list[bytes]) -> Outcomes:
+        """Send idempotent commands, each to the node of its key; errors stand in the outcomes."""
+        outcomes = Outcomes(len(commands))
+        for node, places in self._topology.split(keys):
+            await stream(node, self._patience, commands, outcomes, places)
+        for place, reply in enumerate(outcomes.replies):
+            if isinstance(reply, CachectlError):
+                self._explained(reply, commands[place][0])
+        if outcomes.error is not None:
+            self._explained(outcomes.error, b"")
+        return outcomes
+
+    async def _call(
+        self, key: bytes, *command: bytes, idempotent: bool = True, limit: int | None = None
+    ) -> Any:
+        """Send one command to the node of `key` and return its reply; an error reply is raised."""
+        tries = Tries(self._patience)
+        while True:
+            node = self._topology.node_for(key)
+            try:
+                wire = await node.borrow(tries.connect)
+                try:
+                    if limit is None:
+                        reply = await wire.call(*command, silence=tries.answer)
+                    else:
+                        reply = await wire.bounded_call(*command, silence=tries.answer, limit=limit)
+                except UnreachableError as error:
+                    error.maybe_applied = True
+                    raise
+                finally:
+                    node.give_back(wire)
+            except UnreachableError as error:
+                reply = error
+            if not isinstance(reply, CachectlError):
+                return reply
+            if not await tries.again(reply, idempotent=idempotent, known=node.connected):
+                if isinstance(reply, ReadOnlyServerError):
+                    raise await self._read_only(node)
+                raise self._explained(reply, command[0])
+
+    def _explained(self, error: CachectlError, command: bytes) -> CachectlError:
+        """Add to a refusal what helps against it."""
+        if isinstance(error, DeniedError):
+            user = self._connector.server.credentials.username or "default"
+            rule = f"+{command.decode().lower()}" if command else "+COMMAND"
+            keys = "key" in error.message or "pattern" in error.message
+            rule = "~PATTERN" if keys else rule
+            error.hint = f"allow it on the server: ACL SETUSER {user} {rule}"
+        elif error.hint is None:
+            error.hint = _HINTS.get(error.code)
+        return error
+
+    async def _read_only(self, node: Pool) -> ReadOnlyServerError:
+        """Return the error for a replica; it names the primary where the server tells."""
+        where = node.connector.where
+        async with node.lend(self._patience.connect) as wire:
+            reply = await wire.call(b"ROLE", silence=self._patience.answer)
+        hint = "write to its primary"
+        if isinstance(reply, list) and reply[0] == b"slave":
+            hint = f"write to its primary: {reply[1].decode('utf-8', 'replace')}:{reply[2]}"
+        msg = f"READONLY {where} is a replica and takes no writes"
+        return ReadOnlyServerError(msg, hint)
+
+
+_HINTS = {
+    "out_of_memory": "raise maxmemory, or let the server evict (maxmemory-policy)",
+    "wrong_type": "look at it: cachectl inspect KEY",
+    "not_ready": "wait until it serves: cachectl health --wait 60s",
+    "busy": "cachectl health says what it is busy with",
+}
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _ttl(pttl: int) -> float | None | Literal[False]:
+    if pttl == -2:  # noqa: PLR2004
+        return False
+    return pttl / 1000 if pttl >= 0 else None
+
+
+def _write_command(write: Write, *, only_missing: bool) -> tuple[bytes, ...]:
+    if write.dump:
+        return _restore_command(write, only_missing=only_missing)
+    command = [b"SET", write.key, write.value]
+    if write.expires_at is not None:
+        command += [b"PXAT", b"%d" % _milliseconds(write.expires_at)]
+    elif write.ttl is not None:
+        command += [b"PX", b"%d" % _milliseconds(write.ttl)]
+    if only_missing:
+        command.append(b"NX")
+    return tuple(command)
+
+
+def _restore_command(write: Write, *, only_missing: bool) -> tuple[bytes, ...]:
+    left = write.expires_at if write.expires_at is not None else write.ttl
+    command = [b"RESTORE", write.key, b"%d" % (0 if left is None else _milliseconds(left))]
+    command.append(write.value)
+    if write.expires_at is not None:
+        command.append(b"ABSTTL")
+    if not only_missing:
+        command.append(b"REPLACE")
+    return tuple(command)
+
+
+def _written(reply: Any) -> Any:
+    if reply == b"OK":
+        return True
+    if reply is None:
+        return False
+    if isinstance(reply, CachectlError) and reply.message.startswith("BUSYKEY"):
+        return False
+    return reply

@@ -1,0 +1,123 @@
+"""Many commands in flight on one connection, and what became of each.
+
+Only idempotent commands go through it (whole-value SET, UNLINK, RESTORE REPLACE, reads; SET NX is
+looked up afterwards): on a cut connection it reconnects and sends again what was not answered.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final
+
+from cachectl.errors import CachectlError, LostError
+from cachectl.store.errors import is_rejected
+from cachectl.store.pool import Pool
+from cachectl.store.tries import Patience, Tries
+from cachectl.store.wire import Exchange, pack
+
+BREAKS = 10
+"""So many connections may break on one command alone before it is left UNKNOWN."""
+
+
+class Unanswered(Enum):
+    """The outcome of a command that has no reply."""
+
+    UNKNOWN = "sent, and never answered"
+    UNSENT = "never sent"
+
+
+UNKNOWN: Final = Unanswered.UNKNOWN
+UNSENT: Final = Unanswered.UNSENT
+
+
+class Outcomes:
+    """What became of the commands of a stream, by their place in it.
+
+    `replies` holds a reply, one of our errors for a command that the server refused, or `UNKNOWN` or
+    `UNSENT`. `error` says why the stream ended early, if it did. `resent` holds the places whose
+    command was sent again without knowing whether its first sending was applied: what their replies
+    count is a lower bound.
+    """
+
+    __slots__ = ("error", "replies", "resent")
+
+    def __init__(self, count: int) -> None:
+        """Start with nothing sent."""
+        self.replies: list[Any] = [UNSENT] * count
+        self.resent: set[int] = set()
+        self.error: CachectlError | None = None
+
+    def take(self, places: Sequence[int], exchange: Exchange) -> None:
+        """Enter what an exchange of the commands at `places` brought, finished or not."""
+        for place in places[: exchange.sent]:
+            if self.replies[place] is UNKNOWN:
+                self.resent.add(place)
+        for place, reply in zip(places, exchange.replies, strict=False):
+            self.replies[place] = reply
+        for place in places[len(exchange.replies) : exchange.sent]:
+            self.replies[place] = UNKNOWN
+
+    def open(self, places: Sequence[int]) -> list[int]:
+        """Return those of `places` whose command has no final reply yet."""
+        return [
+            place
+            for place in places
+            if isinstance(self.replies[place], Unanswered) or is_rejected(self.replies[place])
+        ]
+
+
+async def stream(
+    pool: Pool,
+    patience: Patience,
+    commands: Sequence[tuple[bytes, ...]],
+    outcomes: Outcomes,
+    places: list[int],
+) -> None:
+    """Send the commands at `places` to one node and enter what became of each into `outcomes`.
+
+    Raises nothing of the server's. A server that is away is waited for as long as `patience` bears its
+    silence; each answer begins the wait anew. A command on which connection after connection breaks
+    (a value over the server's `proto-max-bulk-len` does that) stays `UNKNOWN`, its neighbours do not.
+    """
+    tries = Tries(patience._replace(attempts=max(patience.attempts, BREAKS)))
+    breaks = 0
+    while places:
+        part = places[:1] if breaks else places
+        error = await _send(pool, tries, commands, outcomes, part)
+        still_open = set(outcomes.open(part))
+        if len(still_open) < len(part):
+            tries.progress()
+            breaks = 0
+        elif isinstance(error, LostError) and outcomes.replies[part[0]] is UNKNOWN:
+            breaks += 1
+        if breaks >= BREAKS:
+            still_open.discard(part[0])
+            tries.progress()
+            breaks = 0
+        places = [p for p in places if p not in part or p in still_open]
+        reason = error or next((r for p in places if is_rejected(r := outcomes.replies[p])), None)
+        if (
+            places
+            and reason is not None
+            and not await tries.again(reason, idempotent=True, known=pool.connected)
+        ):
+            outcomes.error = reason
+            return
+
+
+async def _send(
+    pool: Pool,
+    tries: Tries,
+    commands: Sequence[tuple[bytes, ...]],
+    outcomes: Outcomes,
+    places: Sequence[int],
+) -> CachectlError | None:
+    """Send the commands at `places` once; return what broke it off, if anything did."""
+    exchange = Exchange([pack(commands[place]) for place in places])
+    try:
+        async with pool.lend(tries.connect) as wire:
+            await wire.exchange(exchange, silence=tries.answer)
+    except CachectlError as error:
+        return error
+    finally:
+        outcomes.take(places, exchange)
+    return None
