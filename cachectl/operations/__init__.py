@@ -1,0 +1,1 @@
+"""One async operation a verb: a Store and plain arguments in, a frozen report out."""

@@ -1,0 +1,93 @@
+"""The account of a warm while it runs. It outlives work that is cancelled, and it always adds up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cachectl.errors import BusyError, CachectlError, ReadOnlyServerError
+from cachectl.models import MAX_ERRORS, Observer, Problem, Progress
+from cachectl.operations.stop import Stop
+from cachectl.store.store import Write
+from cachectl.store.stream import UNKNOWN, UNSENT, Outcomes
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts; every entry that was read and has no other fate is `unsent`.
+
+    `in_flight` is what is being written: should that be cancelled, it is unknown.
+    """
+
+    stop: Stop
+    observe: Observer
+    fail_fast: bool
+    doing: str
+    total: int | None = None
+    entries: int = 0
+    written: int = 0
+    skipped: int = 0
+    failed: int = 0
+    unknown: int = 0
+    in_flight: int = 0
+    size: int = 0
+    computed: int = 0
+    errors: list[Problem] = field(default_factory=list)
+    error: CachectlError | None = None
+
+    @property
+    def unsent(self) -> int:
+        """Entries that were read and never sent."""
+        settled = self.written + self.skipped + self.failed + self.unknown + self.in_flight
+        return self.entries - settled
+
+    def fail(self, problem: Problem) -> None:
+        """Count one failed entry, and stop at the first if that is wanted."""
+        self.failed += 1
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(problem)
+        if self.fail_fast:
+            self.stop.set("fail_fast")
+
+    def skip(self, count: int) -> None:
+        """Count entries that need not be written."""
+        self.skipped += count
+
+    def begin(self, count: int) -> None:
+        """Note what is about to be sent."""
+        self.in_flight += count
+
+    def settle(self, writes: Sequence[tuple[Write, str, int]], outcomes: Outcomes) -> None:
+        """Enter what became of writes, each given with its source and line."""
+        self.in_flight -= len(writes)
+        for (write, source, line), reply in zip(writes, outcomes.replies, strict=True):
+            if reply is True:
+                self.written += 1
+                self.size += len(write.key) + len(write.value)
+            elif reply is False:
+                self.skipped += 1
+            elif reply is UNKNOWN:
+                self.unknown += 1
+                self._note(
+                    Problem("never answered: it may be written or not", source, line, write.key)
+                )
+            elif reply is not UNSENT:
+                self._refused(reply, Problem(reply.message, source, line, write.key))
+        if outcomes.error is not None:
+            self.error = outcomes.error
+            self.stop.set("connection")
+        self.tell()
+
+    def _refused(self, reply: CachectlError, problem: Problem) -> None:
+        self.fail(problem)
+        if isinstance(reply, ReadOnlyServerError | BusyError):
+            # refused as a whole, not for this entry: nothing that follows would be taken either
+            self.error = self.error or reply
+            self.stop.set("connection")
+
+    def _note(self, problem: Problem) -> None:
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(problem)
+
+    def tell(self) -> None:
+        """Tell whoever looks on."""
+        done = self.written + self.skipped + self.failed + self.unknown
+        self.observe(Progress(self.doing, done, self.total, self.failed))

@@ -1,0 +1,1 @@
+"""Where entries and requests come from, and where values are computed."""
