@@ -1,0 +1,1 @@
+"""The surface: arguments in, results and exit codes out."""

@@ -1,0 +1,190 @@
+"""flush: remove namespaces, asked or confirmed, and say truly what is gone."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cachectl.cli import guard, options
+from cachectl.cli.progress import progress
+from cachectl.cli.render import json as as_json
+from cachectl.cli.render import out, text
+from cachectl.cli.session import Session, stdin_is_terminal
+from cachectl.errors import RefusedError, UsageError
+from cachectl.keys import prefix, to_bytes
+from cachectl.values import safe
+
+if TYPE_CHECKING:
+    from cachectl.models import FlushReport
+    from cachectl.operations.flush import Target
+    from cachectl.operations.stop import Stop
+    from cachectl.store.store import Store
+
+EXAMPLES = {
+    "flush": "  cachectl flush natal --dry-run\n  cachectl flush natal --yes\n"
+    "  cachectl -p production flush natal --confirm production"
+}
+
+
+def flush_command(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAMESPACE...", show_default=False)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="The whole keyspace.")] = False,
+    match: options.Match = None,
+    literal: Annotated[
+        bool, typer.Option("--literal", help="Take names as they stand: natal: is natal::*.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    confirm: Annotated[
+        list[str] | None,
+        typer.Option("--confirm", metavar="NAME", help="Confirm a protected name; implies --yes."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    require_match: Annotated[
+        bool, typer.Option("--require-match", help="1 when nothing matched.")
+    ] = False,
+    until_empty: Annotated[
+        bool, typer.Option("--until-empty", help="Go on until nothing is left; else 1.")
+    ] = False,
+) -> None:
+    """Remove everything in a namespace that is older than now, and prove that it is gone."""
+    from cachectl.operations.flush import flush
+
+    targets = _targets(names or [], match, everything=everything, literal=literal)
+    session = Session(ctx)
+    if dry_run:
+        report = _preview(session, targets, must_match=require_match)
+        _show(session, report)
+        raise typer.Exit(session.exit_code(report.exit_code, report.stopped))
+    session.refuse_read_only()
+    names_confirmed = confirm or []
+    needed = _protected(session, targets)
+    guard.check_names(session, names_confirmed, known=needed)
+    shown = None
+    if yes or confirm:
+        guard.refuse_unconfirmed(session, names_confirmed, needed)
+        guard.show_server(session)
+    else:
+        shown = _ask(session, targets, needed)
+
+    async def remove(store: "Store", stop: "Stop") -> "FlushReport":
+        with progress(session) as observe:
+            return await flush(
+                store,
+                targets,
+                stop,
+                observe,
+                shown=shown,
+                until_empty=until_empty,
+                must_match=require_match,
+            )
+
+    report = session.run_stoppable(remove)
+    _show(session, report)
+    if not report.matched and not require_match and report.exit_code == 0:
+        session.warn("nothing matched")
+    raise typer.Exit(session.exit_code(report.exit_code, report.stopped))
+
+
+def _targets(
+    names: Sequence[str], match: str | None, *, everything: bool, literal: bool
+) -> list["Target"]:
+    from cachectl.operations.flush import Target
+
+    pattern = None if match is None else os.fsencode(match)
+    if everything and names:
+        msg = "--all and namespaces exclude each other"
+        raise UsageError(msg)
+    if not (names or everything or match):
+        msg = "nothing to flush is named"
+        raise UsageError(msg, "name a NAMESPACE; the whole keyspace is --all")
+    if match == "":
+        msg = "an empty pattern matches nothing"
+        raise UsageError(msg)
+    if not names:
+        return [Target(None, pattern)]
+    checked = dict.fromkeys(options.checked_namespace(name, literal=literal) for name in names)
+    outermost = [
+        name for name in checked if not any(name.startswith(prefix(other)) for other in checked)
+    ]
+    return [Target(name, pattern) for name in outermost]
+
+
+def _protected(session: Session, targets: Sequence["Target"]) -> list[str]:
+    """Return the protected namespaces that are named; raise for one that only a wider name covers."""
+    needed = []
+    for name in guard.protected_namespaces(session.server.namespaces):
+        start = prefix(to_bytes(name))
+        for target in targets:
+            if target.namespace is not None and target.start.startswith(start):
+                needed.append(name)
+            elif start.startswith(target.start):
+                wider = "--all" if target.namespace is None else safe(target.namespace)
+                msg = f"{wider} covers the protected namespace {safe(name)}"
+                raise RefusedError(msg, f"flush it by its own name: --confirm {safe(name)}")
+    return needed
+
+
+def _preview(
+    session: Session, targets: Sequence["Target"], *, must_match: bool = False
+) -> "FlushReport":
+    from cachectl.operations.flush import preview
+
+    async def count(store: "Store", stop: "Stop") -> "FlushReport":
+        with progress(session) as observe:
+            return await preview(store, targets, stop, observe, must_match=must_match)
+
+    return session.run_stoppable(count)
+
+
+def _ask(
+    session: Session, targets: Sequence["Target"], needed: Sequence[str]
+) -> tuple[str | None, ...]:
+    """Count, show, and ask a person; return which server it was that was shown."""
+    server = session.server
+    must_type = [*server.protected_by[:1], *needed]
+    if not stdin_is_terminal():
+        option = f"--confirm {must_type[0]}" if must_type else "--yes"
+        msg = "nobody can be asked: stdin is not a terminal"
+        raise RefusedError(msg, f"say it on the command line: {option}")
+
+    async def identity(store: "Store") -> tuple[str | None, ...]:
+        return await store.identity()
+
+    shown = session.run(identity)
+    report = _preview(session, targets)
+    if report.stopped:
+        raise typer.Exit(session.exit_code(report.exit_code, report.stopped))
+    print(
+        f"{report.matched} keys on {safe(server.address.text)} ({safe(server.setting)}):",
+        file=sys.stderr,
+    )
+    for line in text.namespaces(report):
+        print(line, file=sys.stderr)
+    for name in must_type:
+        if _answer(f"Type {safe(name)} to remove them: ") != name:
+            raise _not_confirmed()
+    if not must_type and _answer("Remove them? [y/N] ").lower() not in {"y", "yes"}:
+        raise _not_confirmed()
+    return shown
+
+
+def _answer(question: str) -> str:
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
+
+
+def _not_confirmed() -> RefusedError:
+    return RefusedError("not confirmed, nothing was removed")
+
+
+def _show(session: Session, report: "FlushReport") -> None:
+    if session.as_json:
+        code = session.exit_code(report.exit_code, report.stopped)
+        as_json.show(as_json.flush(report, session.fields, code))
+    else:
+        out.lines(text.flush(report, session.server.address.text))

@@ -1,0 +1,110 @@
+"""Options and arguments that commands share, each parsed at the edge."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from cachectl import keys, units
+from cachectl.errors import UsageError
+from cachectl.values import safe
+
+T = TypeVar("T")
+
+
+def parsed(parse: Callable[[str], T]) -> Callable[[Any], T]:
+    """Return `parse` with its `ValueError` shown as a bad parameter."""
+
+    def parser(text: Any) -> T:
+        if not isinstance(text, str):
+            return text  # type: ignore[no-any-return]
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    parser.__name__ = parse.__name__
+    return parser
+
+
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace", "-n", metavar="NAMESPACE", help="Make the key from parameters: n=v, n:=json."
+    ),
+]
+Nul = Annotated[bool, typer.Option("-0", help="Keys are raw, each ended by NUL.")]
+Match = Annotated[
+    str | None, typer.Option("--match", metavar="GLOB", help="Only keys that match this pattern.")
+]
+Duration = parsed(units.duration)
+PositiveDuration = parsed(units.positive_duration)
+Share = parsed(units.share)
+
+
+def params(words: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of `name=text` and `name:=json` words; raise `UsageError`."""
+    import json
+
+    result: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name or name == ":":
+            msg = f"{safe(word)!r} is no parameter"
+            raise UsageError(msg, "write name=text, or name:=json")
+        value: Any = text
+        if name.endswith(":"):
+            name = name[:-1]
+            try:
+                value = json.loads(text)
+            except ValueError:
+                msg = f"the parameter {safe(name)} is not JSON after :="
+                raise UsageError(msg, f"a text is written {safe(name)}=…") from None
+        if name in result:
+            msg = f"the parameter {safe(name)} is given twice"
+            raise UsageError(msg)
+        result[name] = value
+    return result
+
+
+def one_key(namespace: str | None, words: Sequence[str]) -> bytes:
+    """Return the key that the words name: literally, or with a namespace by parameters."""
+    if namespace is not None:
+        return keys.to_bytes(keys.make_key(namespace, **params(words)))
+    if len(words) != 1:
+        msg = "no key is named" if not words else "more than one key is named"
+        raise UsageError(msg, "name one KEY, or parameters with -n NAMESPACE")
+    return literal_key(words[0])
+
+
+def literal_key(word: str) -> bytes:
+    """Return the bytes of a key given on the command line; raise `UsageError` for an empty one."""
+    if not word:
+        msg = "an empty key is no key"
+        raise UsageError(msg)
+    return os.fsencode(word) if sys.getfilesystemencoding() == "utf-8" else keys.to_bytes(word)
+
+
+def told_params(namespace: str, words: Sequence[str]) -> str:
+    """Return what was asked for, with the types of the parameters: `lat=48.85 (text)`."""
+    kinds = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    named = (
+        f"{name} is a {kinds.get(type(value), 'JSON value')}"
+        for name, value in params(words).items()
+    )
+    return f"{namespace} with " + (", ".join(named) or "no parameters")
+
+
+def checked_namespace(name: str, *, literal: bool) -> bytes:
+    """Return a namespace's bytes; raise `UsageError` for one that is surely meant otherwise."""
+    if not name:
+        msg = "an empty name is no namespace"
+        raise UsageError(msg, "the whole keyspace is --all")
+    meant = name.rstrip(":*")
+    if meant != name and not literal:
+        msg = f"{safe(name)!r} ends in {name[-1]!r}: a namespace is a literal name"
+        hint = f"did you mean {safe(meant)}? " if meant else ""
+        raise UsageError(msg, f"{hint}--literal takes it as it stands")
+    return literal_key(name)

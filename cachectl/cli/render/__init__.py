@@ -1,0 +1,1 @@
+"""Results on stdout: the only place that prints them."""

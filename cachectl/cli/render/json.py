@@ -1,0 +1,164 @@
+"""Results as JSON: one object for a report, one a line for a stream."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cachectl.cli.render import out
+from cachectl.values import key_field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cachectl.models import (
+        Check,
+        DeleteReport,
+        FlushReport,
+        HealthReport,
+        KeyInfo,
+        Problem,
+        WarmReport,
+    )
+
+Fields = dict[str, Any]
+
+
+def show(*objects: Fields) -> None:
+    """Print objects, one a line."""
+    out.lines(json.dumps(fields, ensure_ascii=False) for fields in objects)
+
+
+def problem(found: "Problem") -> Fields:
+    """Return where and what; a key that is not UTF-8 stands in `key_base64`."""
+    key: Fields = {"key": None} if found.key is None else dict(key_field(found.key))
+    return {"source": found.source, "line": found.line, **key, "message": found.message}
+
+
+def _errors(problems: "Iterable[Problem]") -> list[Fields]:
+    return [problem(found) for found in problems]
+
+
+def _known(fields: Fields, unknown: dict[str, str]) -> Fields:
+    """Leave out what could not be known, and name it with its reason."""
+    told = {name: value for name, value in fields.items() if name not in unknown}
+    return {**told, "unknown_fields": unknown} if unknown else told
+
+
+def key_info(info: "KeyInfo") -> Fields:
+    """Return the fields of `inspect`."""
+    from cachectl.values import value_field
+
+    fields: Fields = {
+        **key_field(info.key),
+        "type": info.type,
+        "encoding": info.encoding,
+        "ttl": info.ttl,
+        "bytes": info.memory,
+        "length": info.length,
+        "idle": info.idle,
+        "frequency": info.frequency,
+        "slot": info.slot,
+        "node": info.node,
+    }
+    if info.value is not None:
+        fields |= value_field(info.value)
+    elif info.preview is not None:
+        fields["preview"] = _text(info.preview)
+    return _known(fields, info.unknown)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, list | tuple):
+        return [_text(member) for member in value]
+    return value
+
+
+def delete(report: "DeleteReport") -> Fields:
+    """Return the fields of `delete`."""
+    fields: Fields = {"deleted": report.deleted, "missing": report.missing}
+    if report.unknown:
+        fields["unknown"] = report.unknown
+    if report.failed:
+        fields |= {"failed": report.failed, "errors": _errors(report.errors)}
+    return fields
+
+
+def warm(report: "WarmReport", head: Fields, exit_code: int) -> Fields:
+    """Return the fields of `warm`."""
+    return {
+        **head,
+        "job": report.job,
+        "exit_code": exit_code,
+        "dry_run": report.dry_run,
+        "entries": report.entries,
+        "written": report.written,
+        "skipped": report.skipped,
+        "failed": report.failed,
+        "unknown": report.unknown,
+        "unsent": report.unsent,
+        "bytes": report.size,
+        "seconds": round(report.seconds, 6),
+        "rate": round(report.rate, 3),
+        "computed": report.computed,
+        "hit_rate": _hit_rate(report),
+        "stopped": report.stopped,
+        "held_back_seconds": report.held_back_seconds,
+        "errors": _errors(report.errors),
+        "error": report.error.as_dict() if report.error else None,
+    }
+
+
+def _hit_rate(report: "WarmReport") -> Fields | None:
+    rate = report.hit_rate
+    if rate is None:
+        return None
+    fields: Fields = {name: getattr(rate, name) for name in rate.__slots__}
+    reason = "the sample holds no request"
+    if report.dry_run:
+        reason = "a dry run writes nothing"
+    elif report.stopped is not None:
+        reason = f"the warm was stopped: {report.stopped}"
+    unknown = {name: reason for name in ("before", "after") if fields[name] is None}
+    return _known(fields, unknown)
+
+
+def flush(report: "FlushReport", head: Fields, exit_code: int) -> Fields:
+    """Return the fields of `flush`."""
+    fields: Fields = {
+        **head,
+        "exit_code": exit_code,
+        "namespaces": [
+            {
+                "namespace": count.namespace,
+                "keys": count.keys,
+                "unknown_fields": {"bytes": "not measured"},
+            }
+            for count in report.namespaces
+        ],
+        "matched": report.matched,
+        "deleted": report.deleted,
+        "deleted_exact": report.deleted_exact,
+        "written_meanwhile": report.written_meanwhile,
+        "remaining": report.remaining,
+        "failed": report.failed,
+        "passes": report.passes,
+        "seconds": round(report.seconds, 6),
+        "rate": round(report.rate, 3),
+        "dry_run": report.dry_run,
+        "stopped": report.stopped,
+        "errors": _errors(report.errors),
+        "error": report.error.as_dict() if report.error else None,
+    }
+    reason = "a dry run removes nothing" if report.dry_run else "the look afterwards did not end"
+    names = ("written_meanwhile", "remaining")
+    return _known(fields, {name: reason for name in names if fields[name] is None})
+
+
+def health(report: "HealthReport", head: Fields) -> Fields:
+    """Return the fields of `health`."""
+    return {**head, "status": report.status, "checks": [_check(check) for check in report.checks]}
+
+
+def _check(check: "Check") -> Fields:
+    return {name: getattr(check, name) for name in check.__slots__}

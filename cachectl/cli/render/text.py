@@ -1,0 +1,156 @@
+"""Results as text: one record a line for a pipe, the same with a table's alignment for a person."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cachectl.units import format_duration, format_share, format_size
+from cachectl.values import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cachectl.models import FlushReport, HealthReport, KeyInfo, Problem, WarmReport
+
+MAX_SHOWN = 2000
+"""Characters of a value that are shown to a person."""
+
+
+def pretty(value: bytes) -> str:
+    """Return a value for a terminal: indented when it is JSON, always harmless."""
+    try:
+        text = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return safe(value)
+    return "\n".join(safe(line) for line in text.split("\n"))
+
+
+def ttl(seconds: float | None) -> str:
+    """Return how long a key lives."""
+    return "never expires" if seconds is None else f"{format_duration(seconds)} left"
+
+
+def key_info(info: "KeyInfo") -> "Iterator[tuple[str, str]]":
+    """Yield the names and values of what `inspect` knows."""
+    fields: dict[str, Any] = {
+        "key": safe(info.key),
+        "type": info.type,
+        "encoding": info.encoding,
+        "ttl": ttl(info.ttl),
+        "bytes": info.memory,
+        "length": info.length,
+        "idle": None if info.idle is None else format_duration(info.idle),
+        "frequency": info.frequency,
+        "node": info.node,
+    }
+    for name, value in fields.items():
+        if name in info.unknown:
+            yield name, f"unknown: {info.unknown[name]}"
+        elif value is not None:
+            yield name, str(value)
+    if info.value is not None:
+        yield "value", _bounded(safe(info.value))
+    elif isinstance(info.preview, bytes):
+        yield "preview", _bounded(safe(info.preview))
+    else:
+        for number, member in enumerate(info.preview or (), 1):
+            yield f"member {number}", _bounded(_member(member))
+    if "preview" in info.unknown:
+        yield "preview", f"unknown: {safe(info.unknown['preview'])}"
+
+
+def _member(member: Any) -> str:
+    if isinstance(member, bytes):
+        return safe(member)
+    return " ".join(_member(part) for part in member)
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def problems(found: "tuple[Problem, ...]", count: int) -> "Iterator[str]":
+    """Yield a line for each problem that is listed, and how many more there are."""
+    for problem in found:
+        where = ":".join(str(part) for part in (problem.source, problem.line) if part is not None)
+        key = f" {safe(problem.key)}" if problem.key is not None else ""
+        subject = f"{safe(where)}{key}".strip()
+        yield f"  {subject}: {safe(problem.message)}" if subject else f"  {safe(problem.message)}"
+    if count > len(found):
+        yield f"  and {count - len(found)} more"
+
+
+def warm(report: "WarmReport", server: str) -> "Iterator[str]":
+    """Yield the report of a warm."""
+    title = f"job {report.job}" if report.job else "entries"
+    what = "looked at" if report.dry_run else "warmed"
+    yield f"{what} {server}: {title}, {report.entries} entries in {format_duration(report.seconds)}"
+    yield f"  written  {report.written} ({format_size(report.size)}, {report.rate:.0f}/s)"
+    if report.computed:
+        yield f"  computed {report.computed}"
+    for name in ("skipped", "failed", "unknown", "unsent"):
+        count = getattr(report, name)
+        if count or name in {"skipped", "failed"}:
+            yield f"  {name:<8} {count}"
+    yield from problems(report.errors, report.failed + report.unknown)
+    yield from _hit_rate(report)
+    if report.stopped:
+        yield f"  stopped  {report.stopped}"
+    if report.error is not None:
+        yield f"  error    {safe(report.error.message)}"
+
+
+def _hit_rate(report: "WarmReport") -> "Iterator[str]":
+    rate = report.hit_rate
+    if rate is None:
+        return
+    before, after = (
+        "unknown" if value is None else format_share(value) for value in (rate.before, rate.after)
+    )
+    sample = "a separate sample" if rate.sample == "separate" else "the same requests"
+    yield f"  hit rate {before} before, {after} after ({rate.requests} requests for {rate.keys} keys, {sample})"  # noqa: E501
+    if rate.required is not None and rate.met is not None:
+        verdict = "met" if rate.met else "NOT met"
+        yield f"  gate     {format_share(rate.required)} required: {verdict}"
+
+
+def flush(report: "FlushReport", server: str) -> "Iterator[str]":
+    """Yield the report of a flush, or of what one would remove."""
+    if report.dry_run:
+        yield f"would remove {report.matched} keys from {server}"
+        yield from namespaces(report)
+    else:
+        least = "" if report.deleted_exact else "at least "
+        seconds = format_duration(report.seconds)
+        yield f"removed {least}{report.deleted} keys from {server} in {seconds}"
+        if report.written_meanwhile:
+            yield f"  written meanwhile {report.written_meanwhile}"
+        if report.remaining is None:
+            yield "  remaining unknown: the look afterwards did not end"
+        elif report.remaining:
+            yield f"  remaining {report.remaining}"
+        if report.failed:
+            yield f"  failed {report.failed}"
+        yield from problems(report.errors, report.failed)
+        if report.passes > 1:
+            yield f"  passes {report.passes}"
+    if report.stopped:
+        yield f"  stopped {report.stopped}"
+    if report.error is not None:
+        yield f"  error {safe(report.error.message)}"
+
+
+def namespaces(report: "FlushReport") -> "Iterator[str]":
+    """Yield how many keys each sub-namespace holds."""
+    width = max((len(str(count.keys)) for count in report.namespaces), default=0)
+    for count in report.namespaces:
+        yield f"  {count.keys:>{width}}  {count.namespace}"
+
+
+def health(report: "HealthReport", server: str) -> "Iterator[str]":
+    """Yield the verdict, as a monitoring plugin words it, and a line for each check."""
+    worst = [check for check in report.checks if check.status in {"critical", "warning"}]
+    worst.sort(key=lambda check: check.status)
+    reason = f": {safe(worst[0].name)}, {safe(worst[0].message)}" if worst else ""
+    yield f"{report.status.upper()} {server}{reason}"
+    for check in report.checks:
+        yield f"  {check.status:<8} {check.name:<11} {safe(check.message)}"

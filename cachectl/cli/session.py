@@ -1,0 +1,186 @@
+"""From settings to an operation on a store: the only `asyncio.run`; signals become `stop`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from cachectl.cli.ending import INTERRUPTED, show_error_line, wants_json
+from cachectl.cli.globals import Globals
+from cachectl.config.load import defaults, find, load
+from cachectl.config.resolve import resolve
+from cachectl.config.settings import Server, Settings
+from cachectl.errors import RefusedError, SilenceError, UsageError
+from cachectl.values import safe
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from cachectl.operations.stop import Stop
+    from cachectl.store.embedded import Embedded
+    from cachectl.store.store import Store
+
+T = TypeVar("T")
+TERMINATED = 143
+
+
+class Session:
+    """One command on one server: what was said, the settings, and the server they lead to."""
+
+    def __init__(self, ctx: typer.Context) -> None:
+        """Read the settings and choose the server; raises `UsageError` and `ConfigError`."""
+        self.said: Globals = ctx.find_root().obj
+        if os.environ.get("CACHECTL_OUTPUT", "text") not in {"", "text", "json"}:
+            msg = "CACHECTL_OUTPUT is neither text nor json"
+            raise UsageError(msg)
+        self.as_json = wants_json(self.said)
+        self.settings = read_settings(self.said)
+        self.server = self._resolved()
+        self.signal: int | None = None
+        for warning in self.server.warnings:
+            self.warn(warning)
+        self.tell(f"server {self.server.address.text}, from {self.server.setting}")
+
+    def _resolved(self) -> Server:
+        server = resolve(
+            self.settings, profile=self.said.profile, url=self.said.url, env=os.environ
+        )
+        if self.said.timeout is None:
+            return server
+        timeout = self.said.timeout
+        connect = min(server.cli.connect_timeout, timeout)
+        return server._replace(cli=server.cli._replace(timeout=timeout, connect_timeout=connect))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields that every report begins with."""
+        return {
+            "command": self.said.command,
+            "profile": self.server.profile,
+            "server": self.server.address.text,
+        }
+
+    def refuse_read_only(self) -> None:
+        """Raise `RefusedError` when nothing may be written here."""
+        if self.server.read_only_by is not None:
+            msg = f"the profile {self.server.read_only_by} is read_only"
+            raise RefusedError(msg, "use another profile, or change its read_only")
+
+    def tell(self, line: str) -> None:
+        """Say something on stderr to who asked for more (`--verbose`)."""
+        if self.said.verbose:
+            show_error_line(safe(line))
+
+    def say(self, line: str) -> None:
+        """Say something on stderr, unless `--quiet`."""
+        if not self.said.quiet:
+            show_error_line(safe(line))
+
+    def warn(self, line: str) -> None:
+        """Warn on stderr, even with `--quiet`."""
+        show_error_line(f"warning: {safe(line)}")
+
+    def run(
+        self, operation: "Callable[[Store], Awaitable[T]]", *, start_embedded: bool = False
+    ) -> T:
+        """Run an operation that changes nothing half: a signal or the deadline ends it at once."""
+
+        async def begin(_stop: "Stop") -> T:
+            async with self._store(start_embedded=start_embedded) as store:
+                return await operation(store)
+
+        return self._run(begin, stoppable=False)
+
+    def run_stoppable(
+        self, operation: "Callable[[Store, Stop], Awaitable[T]]", *, start_embedded: bool = False
+    ) -> T:
+        """Run an operation that stops cleanly and reports; a second signal ends it at once."""
+
+        async def begin(stop: "Stop") -> T:
+            async with self._store(start_embedded=start_embedded) as store:
+                return await operation(store, stop)
+
+        return self._run(begin, stoppable=True)
+
+    def run_embedded(self, operation: "Callable[[Embedded], Awaitable[T]]") -> T:
+        """Run an operation on the embedded server itself; raise `UsageError` for another server."""
+        from cachectl.store.embedded import Embedded
+
+        address = self.server.address
+        chosen = self.server.said_by != "default"
+        if address.kind != "embedded" and chosen:
+            msg = f"{address.text} ({self.server.setting}) is no embedded server"
+            raise UsageError(msg, "name one: --url embedded: or --url embedded:DIRECTORY")
+        embedded = Embedded(address.path if address.kind == "embedded" else "", os.environ)
+        return self._run(lambda _stop: operation(embedded), stoppable=False)
+
+    def _store(self, *, start_embedded: bool) -> "Store":
+        from cachectl.store.open import open_store
+        from cachectl.store.tries import Patience
+
+        cli = self.server.cli
+        connect = min(cli.connect_timeout, cli.timeout)
+        patience = Patience(cli.timeout, connect, cli.attempts, 0.05, cli.timeout)
+        return open_store(self.server, patience, start_embedded=start_embedded, announce=self.say)
+
+    def _run(self, begin: "Callable[[Stop], Awaitable[T]]", *, stoppable: bool) -> T:
+        import asyncio
+
+        from cachectl.operations.stop import Stop
+
+        async def main() -> T:
+            stop = Stop()
+            work = asyncio.ensure_future(begin(stop))
+            self._watch(work, stop, stoppable=stoppable)
+            return await work
+
+        try:
+            return asyncio.run(main())
+        except asyncio.CancelledError:
+            raise self._cut_short() from None
+
+    def _watch(self, work: "asyncio.Future[T]", stop: "Stop", *, stoppable: bool) -> None:
+        """Let signals and the deadline stop the work, cleanly where it can be."""
+        import asyncio
+        import signal
+
+        loop = asyncio.get_running_loop()
+
+        def end(number: int | None) -> None:
+            again = stop.is_set()
+            self.signal = number or self.signal
+            stop.set("interrupted" if number else "deadline")
+            if again or not stoppable:
+                work.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end, number)
+        if self.said.deadline is not None:
+            loop.call_later(self.said.deadline, end, None)
+
+    def _cut_short(self) -> BaseException:
+        if self.signal is None:
+            msg = f"the deadline of {self.said.deadline:g}s passed before the server had answered"
+            return SilenceError(msg, "a longer --deadline gives it more time")
+        show_error_line("interrupted")
+        return typer.Exit(128 + self.signal)
+
+    def exit_code(self, code: int, stopped: str | None) -> int:
+        """Return the exit code of a report: a signal's own when it ended the work."""
+        if stopped == "interrupted":
+            return 128 + self.signal if self.signal else INTERRUPTED
+        return code
+
+
+def read_settings(said: Globals) -> Settings:
+    """Return the settings of the file that is named or found, or those that hold without one."""
+    found = find(said.config, os.environ, Path.cwd())
+    return defaults() if found is None else load(found, os.environ)
+
+
+def stdin_is_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
