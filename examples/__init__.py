@@ -1,0 +1,1 @@
+"""Small real applications whose caches cachectl warms; not part of the installed package."""

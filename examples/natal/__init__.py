@@ -1,0 +1,1 @@
+"""A natal chart service: a computation worth caching, and the requests to warm its cache with."""
