@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachectl.errors import CachectlError
-from cachectl.models import Stopped
+
+if TYPE_CHECKING:
+    from cachectl.models import Stopped
 
 GRACE = 0.4
 """Seconds that what is in flight may take to finish once work is to stop."""
@@ -17,9 +19,9 @@ class Stop:
     def __init__(self) -> None:
         """Start unset."""
         self._event = asyncio.Event()
-        self.reason: Stopped | None = None
+        self.reason: "Stopped | None" = None
 
-    def set(self, reason: Stopped) -> None:
+    def set(self, reason: "Stopped") -> None:
         """Ask for the end; the first reason stays."""
         if self.reason is None:
             self.reason = reason

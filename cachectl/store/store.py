@@ -10,7 +10,6 @@ from typing import Any, Final, Literal, NamedTuple, Self
 from cachectl.errors import CachectlError, DeniedError, ReadOnlyServerError, UnreachableError
 from cachectl.errors import WrongTypeError as WrongType
 from cachectl.store.connect import Connector
-from cachectl.store.describe import describe
 from cachectl.store.pool import Pool
 from cachectl.store.scan import Page, pages, run_id
 from cachectl.store.stream import UNKNOWN, Outcomes, stream
@@ -190,6 +189,8 @@ class Store:
 
     async def describe(self, key: bytes) -> "KeyInfo | None":
         """Return what `inspect` shows of a key, or None when it is not there."""
+        # inspect alone needs it: the reports it brings cost `get` 8 ms
+        from cachectl.store.describe import describe
 
         async def run(commands: list[tuple[bytes, ...]]) -> list[Any]:
             outcomes = await self.run(commands, [key] * len(commands))
