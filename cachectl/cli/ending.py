@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from cachectl.cli.globals import Globals
 from cachectl.errors import CachectlError, UsageError
@@ -16,6 +15,7 @@ from cachectl.values import safe
 
 _USAGE = UsageError.exit_code
 _HEALTH_UNKNOWN = 3
+_TAKE_KEYS = {"get", "set", "delete", "inspect"}
 INTERRUPTED = 130
 
 
@@ -70,8 +70,8 @@ def _usage_hint(error: Exception) -> str:
     ctx = getattr(error, "ctx", None)
     option = getattr(error, "option_name", None)
     path = ctx.command_path if ctx is not None else "cachectl"
-    is_group = ctx is not None and isinstance(ctx.command, TyperGroup)
-    if option is not None and type(error).__name__ == "NoSuchOption" and not is_group:
+    takes_keys = ctx is not None and ctx.info_name in _TAKE_KEYS
+    if option is not None and type(error).__name__ == "NoSuchOption" and takes_keys:
         return f"a key that begins with - stands after --; else see {path} --help"
     return f"see {path} --help"
 

@@ -12,7 +12,7 @@ from cachectl.cli.globals import Globals
 from cachectl.config.load import defaults, find, load
 from cachectl.config.resolve import resolve
 from cachectl.config.settings import Server, Settings
-from cachectl.errors import RefusedError, SilenceError, UsageError
+from cachectl.errors import RefusedError, SilenceError, UnreachableError, UsageError
 from cachectl.values import safe
 
 if TYPE_CHECKING:
@@ -141,6 +141,9 @@ class Session:
             return asyncio.run(main())
         except asyncio.CancelledError:
             raise self._cut_short() from None
+        except UnreachableError as error:
+            error.message += f", server from {self.server.setting}"
+            raise
 
     def _watch(self, work: "asyncio.Future[T]", stop: "Stop", *, stoppable: bool) -> None:
         """Let signals and the deadline stop the work, cleanly where it can be."""

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -256,7 +257,8 @@ def _one(session: Session, plan: "Warm") -> int:
     else:
 
         async def run(store: "Store", stop: "Stop") -> "WarmReport":
-            with progress(session) as observe:
+            # stdout is the report's: what an origin prints belongs to the conversation
+            with progress(session) as observe, redirect_stdout(sys.stderr):
                 return await warm(store, plan, stop, observe, sys.stdin.buffer)
 
         report = session.run_stoppable(run, start_embedded=True)

@@ -237,8 +237,11 @@ class Store:
         """
         for node in self._topology.primaries():
             async with aclosing(pages(node, self._patience, match, count)) as found:
-                async for page in found:
-                    yield page
+                try:
+                    async for page in found:
+                        yield page
+                except CachectlError as error:
+                    raise self._explained(error, b"SCAN") from error
 
     async def writable(self) -> None:
         """Raise `ReadOnlyServerError` when a primary is none: a replica that takes no writes."""

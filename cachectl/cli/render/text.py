@@ -81,9 +81,9 @@ def problems(found: "tuple[Problem, ...]", count: int) -> "Iterator[str]":
 
 def warm(report: "WarmReport", server: str) -> "Iterator[str]":
     """Yield the report of a warm."""
-    title = f"job {report.job}" if report.job else "entries"
-    what = "looked at" if report.dry_run else "warmed"
-    yield f"{what} {server}: {title}, {report.entries} entries in {format_duration(report.seconds)}"
+    job = f" of the job {report.job}" if report.job else ""
+    what = "would warm" if report.dry_run else "warmed"
+    yield f"{what} {server}: {report.entries} entries{job}, in {format_duration(report.seconds)}"
     yield f"  written  {report.written} ({format_size(report.size)}, {report.rate:.0f}/s)"
     if report.computed:
         yield f"  computed {report.computed}"
