@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from cachectl.cli.globals import Globals
+from cachectl.cli.render.out import ClosedPipeError, leave
 from cachectl.errors import CachectlError, UsageError
 from cachectl.values import safe
 
@@ -33,15 +34,14 @@ def ending(run: Callable[[], Any], said: Globals, words: Sequence[str]) -> int: 
     except (KeyboardInterrupt, typer.Abort):
         show_error_line("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        _leave_pipe()
+    except ClosedPipeError:
         return 0
     except OSError as error:
         reason = error.strerror or type(error).__name__
         show_error(
             CachectlError(f"cannot go on: {reason.lower()}"), as_json=wants_json(said, words)
         )
-        _leave_pipe()
+        leave()
         return 1
     except Exception as error:  # noqa: BLE001
         return _usage_or_bug(error, said, words)
@@ -106,11 +106,3 @@ def show_error_line(line: str) -> None:
     """Print a line on stderr; what the terminal cannot show is escaped."""
     encoding = sys.stderr.encoding or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
-
-
-def _leave_pipe() -> None:
-    """Keep the interpreter from writing into a closed pipe or full disk once more when it exits."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return  # stdout is no file: nothing is written at exit

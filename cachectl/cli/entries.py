@@ -208,13 +208,14 @@ def delete_command(
         return await delete(store, keys)
 
     report = session.run(remove)
-    if session.as_json:
-        as_json.show(as_json.delete(report))
-    else:
-        unknown = f", {report.unknown} unknown" if report.unknown else ""
-        out.lines([f"deleted {report.deleted}, missing {report.missing}{unknown}"])
-        for line in text.problems(report.errors, report.failed):
-            session.say(line)
+    with out.even_unread():
+        if session.as_json:
+            as_json.show(as_json.delete(report))
+        else:
+            unknown = f", {report.unknown} unknown" if report.unknown else ""
+            out.lines([f"deleted {report.deleted}, missing {report.missing}{unknown}"])
+    for line in text.problems(report.errors, report.failed):
+        session.say(line)
     raise typer.Exit(report.exit_code)
 
 

@@ -183,8 +183,9 @@ def _not_confirmed() -> RefusedError:
 
 
 def _show(session: Session, report: "FlushReport") -> None:
-    if session.as_json:
-        code = session.exit_code(report.exit_code, report.stopped)
-        as_json.show(as_json.flush(report, session.fields, code))
-    else:
-        out.lines(text.flush(report, session.server.address.text))
+    with out.even_unread():
+        if session.as_json:
+            code = session.exit_code(report.exit_code, report.stopped)
+            as_json.show(as_json.flush(report, session.fields, code))
+        else:
+            out.lines(text.flush(report, session.server.address.text))

@@ -52,8 +52,9 @@ def health_command(
         )
 
     report = session.run(look)
-    if session.as_json:
-        as_json.show(as_json.health(report, session.fields))
-    else:
-        out.lines(text.health(report, session.server.address.text))
+    with out.even_unread():
+        if session.as_json:
+            as_json.show(as_json.health(report, session.fields))
+        else:
+            out.lines(text.health(report, session.server.address.text))
     raise typer.Exit(report.exit_code)

@@ -263,10 +263,11 @@ def _one(session: Session, plan: "Warm") -> int:
 
         report = session.run_stoppable(run, start_embedded=True)
     code = session.exit_code(report.exit_code, report.stopped)
-    if session.as_json:
-        as_json.show(as_json.warm(report, session.fields, code))
-    else:
-        out.lines(text.warm(report, session.server.address.text))
+    with out.even_unread():
+        if session.as_json:
+            as_json.show(as_json.warm(report, session.fields, code))
+        else:
+            out.lines(text.warm(report, session.server.address.text))
     return code
 
 

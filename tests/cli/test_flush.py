@@ -49,9 +49,7 @@ def test_the_report_as_json(on: Run, server: ServerProcess):
         "profile": None,
         "server": server.url,
         "exit_code": 0,
-        "namespaces": [
-            {"namespace": "n", "keys": 3, "unknown_fields": {"bytes": "not measured"}}
-        ],
+        "namespaces": [{"namespace": "n", "keys": 3, "unknown_fields": {"bytes": "not measured"}}],
         "matched": 3,
         "deleted": 3,
         "deleted_exact": True,

@@ -1,7 +1,9 @@
 """stdout as it is: a terminal for people, or a pipe for programs."""
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 def is_terminal() -> bool:
@@ -9,11 +11,36 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+class ClosedPipeError(Exception):
+    """Whoever read stdout has gone (`| head`). Not an OSError: Typer would make that exit 1."""
+
+
 def write(data: bytes) -> None:
-    """Write bytes exactly, at once."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.flush()
+    """Write bytes exactly, at once; raise `ClosedPipeError` when nobody reads any more."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave()
+        raise ClosedPipeError from None
+
+
+def leave() -> None:
+    """Keep the interpreter from writing into a closed pipe or full disk once more at its exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return  # stdout is no file: nothing is written at exit
+
+
+@contextmanager
+def even_unread() -> Iterator[None]:
+    """Go on although nobody reads the report: the exit code still tells what it was."""
+    try:
+        yield
+    except ClosedPipeError:
+        return
 
 
 def lines(texts: Iterable[str]) -> None:

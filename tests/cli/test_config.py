@@ -1,0 +1,118 @@
+"""config and the global options: which server, from which setting."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.servers import ServerProcess
+
+SECRET = "s3cr3t-c4n4ry"
+
+
+def test_show_says_where_each_setting_came_from_and_masks_secrets(
+    run: Run, settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CACHE_PASSWORD", SECRET)
+    settings(
+        "default_profile: p\nprofiles:\n  p:\n    url: 'URL'\n    password: ${CACHE_PASSWORD}\n"
+    )
+    result = run("config", "show")
+    assert result.code == 0
+    assert SECRET not in result.text + result.err
+    assert "url\t" in result.text
+    assert "cachectl.yaml:4" in result.text
+    rows = {row["path"]: row for row in run("config", "show", "-o", "json").json["settings"]}
+    assert rows["password"]["value"] == "***"
+    assert rows["cli.timeout"] == {
+        "path": "cli.timeout",
+        "text": "5s",
+        "origin": "default",
+        "value": 5.0,
+    }
+
+
+def test_check_finds_everything_at_once(run: Run, settings):
+    path = settings("default_profile: q\nprofiles: {p: {url: 'URL', tiemout: 1}}\nclient: []\n")
+    result = run("config", "check")
+    assert result.code == 2
+    assert "unknown key 'profiles.p.tiemout'" in result.text
+    assert "no profile 'q'" in result.text
+    assert len(result.text.splitlines()) == 3
+    fields = run("config", "check", path, "-o", "json").json
+    assert fields["ok"] is False
+    assert {row["level"] for row in fields["findings"]} == {"error"}
+    path.write_text("client: {pool_size: 5}\n")
+    assert run("config", "check").text == "./cachectl.yaml: nothing is wrong\n" or (
+        "nothing is wrong" in run("config", "check").text
+    )
+
+
+def test_path_is_the_file_that_is_used(run: Run, settings):
+    assert run("config", "path").code == 1
+    path = settings("client: {pool_size: 5}\n")
+    assert run("config", "path").text == f"{path}\n"
+    assert run("config", "path", "-o", "json").json["path"] == str(path)
+
+
+def test_schema_is_one_json_object(run: Run):
+    schema = run("config", "schema").json
+    assert "profiles" in schema["properties"]
+
+
+def test_global_options_stand_on_both_sides_and_the_later_wins(run: Run, server: ServerProcess):
+    server.raw("SET", "k", "1")
+    dead = "redis://127.0.0.1:1/0"
+    assert run("get", "k", "-u", server.url).out == b"1\n"
+    assert run("-u", dead, "get", "k", "-u", server.url).out == b"1\n"
+    assert run("-u", server.url, "get", "-u", dead, "k").code == 3
+    assert run("config", "-u", server.url, "show").code == 0
+    assert run("config", "show", "-u", server.url).code == 0
+
+
+def test_verbose_tells_the_server_and_quiet_says_less(run: Run, server: ServerProcess):
+    verbose = run("-v", "-u", server.url, "get", "nope")
+    assert f"server {server.url}, from --url" in verbose.err
+    assert run("-q", "-u", server.url, "get", "nope").err == ""
+
+
+def test_output_comes_from_the_environment_too(
+    run: Run, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+):
+    server.raw("SET", "k", "1")
+    monkeypatch.setenv("CACHECTL_OUTPUT", "json")
+    assert run("-u", server.url, "get", "k").json["value"] == 1
+    assert run("-u", server.url, "get", "k", "-o", "text").out == b"1\n"
+    monkeypatch.setenv("CACHECTL_OUTPUT", "xml")
+    assert run("-u", server.url, "get", "k").code == 2
+
+
+def test_the_deadline_bounds_a_command(run: Run, server: ServerProcess):
+    server.raw("CLIENT", "PAUSE", "3000", "ALL")
+    result = run("-u", server.url, "--deadline", "200ms", "get", "k")
+    assert result.code == 3
+    assert "deadline" in result.err
+
+
+def test_an_unreachable_server_names_what_was_tried_and_the_setting(
+    run: Run, settings, workdir: Path
+):
+    (workdir / "cachectl.yaml").write_text(
+        "default_profile: p\nprofiles: {p: {url: 'redis://127.0.0.1:1/0'}}\n"
+    )
+    result = run("get", "k")
+    assert result.code == 3
+    assert "redis://127.0.0.1:1/0" in result.err
+    assert "profiles.p" in result.err
+    assert "cachectl.yaml" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_no_command_is_2_and_shows_the_help(run: Run):
+    result = run()
+    assert (result.code, result.out) == (2, b"")
+    assert "Commands:" in result.err
+    assert run("--help").code == 0
+    assert run("-h").text == run("--help").text
+    assert run("--version").text.startswith("cachectl ")
+    assert "Did you mean 'get'" in run("gte", "k").err
