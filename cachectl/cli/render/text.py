@@ -83,7 +83,8 @@ def warm(report: "WarmReport", server: str) -> "Iterator[str]":
     """Yield the report of a warm."""
     job = f" of the job {report.job}" if report.job else ""
     what = "would warm" if report.dry_run else "warmed"
-    yield f"{what} {server}: {report.entries} entries{job}, in {format_duration(report.seconds)}"
+    seconds = format_duration(report.seconds)
+    yield f"{what} {server} with {report.entries} entries{job} in {seconds}"
     yield f"  written  {report.written} ({format_size(report.size)}, {report.rate:.0f}/s)"
     if report.computed:
         yield f"  computed {report.computed}"
