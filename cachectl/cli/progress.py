@@ -67,15 +67,17 @@ def _bar() -> "Iterator[Observer]":
         TimeRemainingColumn(),
     )
     start = monotonic()
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None, rate="")
+    bar = Bar(*columns, console=Console(stderr=True))
+    task = bar.add_task("", total=None, rate="")
 
-        def observe(told: "Progress") -> None:
-            rate = f"{told.done / max(monotonic() - start, 1e-6):.0f}/s"
-            if told.failed:
-                rate += f", {told.failed} failed"
-            bar.update(
-                task, description=told.doing, completed=told.done, total=told.total, rate=rate
-            )
+    def observe(told: "Progress") -> None:
+        bar.start()  # at the first news: work that cannot begin shows no bar
+        rate = f"{told.done / max(monotonic() - start, 1e-6):.0f}/s"
+        if told.failed:
+            rate += f", {told.failed} failed"
+        bar.update(task, description=told.doing, completed=told.done, total=told.total, rate=rate)
 
+    try:
         yield observe
+    finally:
+        bar.stop()

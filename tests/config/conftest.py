@@ -4,9 +4,9 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from config_files import Write
 
 from cachectl.config.find import Found
+from tests.config.config_files import Write
 
 
 @pytest.fixture

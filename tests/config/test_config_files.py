@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from config_files import Write
 
 from cachectl.config import find as find_module
 from cachectl.config.find import Found, candidates, find
@@ -13,6 +12,7 @@ from cachectl.config.load import defaults, load
 from cachectl.config.nodes import MAX_FILE, parse
 from cachectl.config.settings import Settings
 from cachectl.errors import ConfigError
+from tests.config.config_files import Write
 
 LOADERS = ["CSafeLoader", "SafeLoader"]
 

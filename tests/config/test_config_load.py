@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config_files import Write
 
 from cachectl.config.load import job, load, resolve
 from cachectl.config.secrets import Credentials, Secret
@@ -22,6 +21,7 @@ from cachectl.config.settings import (
 )
 from cachectl.config.url import Address
 from cachectl.errors import ConfigError, UsageError
+from tests.config.config_files import Write
 
 
 def refused(write: Write, text: str, env: dict[str, str] | None = None) -> str:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from config_files import Write
 
 from cachectl.config.load import Settings, deploy_jobs, load, resolve
 from cachectl.config.secrets import Credentials, Secret
 from cachectl.errors import ConfigError, UsageError
+from tests.config.config_files import Write
 
 FILE = """
 default_profile: dev

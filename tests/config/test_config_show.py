@@ -12,7 +12,6 @@ from urllib.parse import quote
 import jsonschema
 import pytest
 import yaml
-from config_files import Write
 
 from cachectl.config import fields
 from cachectl.config.check import check
@@ -22,6 +21,7 @@ from cachectl.config.find import Found
 from cachectl.config.load import Settings, deploy_jobs, job, load, resolve
 from cachectl.config.schema import schema
 from cachectl.errors import CachectlError
+from tests.config.config_files import Write
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
