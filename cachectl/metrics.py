@@ -3,16 +3,21 @@
 `cache_hits`, `cache_misses`, `cache_errors` (exposed with `_total`) and `cache_latency_seconds`.
 """
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
+from cachectl.config.settings import NamespaceSettings
+from cachectl.config.ttl import settings_for
 from cachectl.keys import namespace_of
 
 NAMESPACES = 64
 """So many namespaces get a label of their own; later ones fold into `other`."""
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds. A cache answers in a millisecond; three attempts that fail take over one second."""
+
+logger = logging.getLogger("cachectl")
 
 
 def _nothing(_amount: float = 1) -> None:
@@ -31,22 +36,28 @@ class Counters(NamedTuple):
 class Metrics:
     """The counters of each namespace. Those that the settings name always have a label."""
 
-    def __init__(self, namespaces: Iterable[str] = ()) -> None:
-        """Give `namespaces` their labels first."""
+    def __init__(self, configured: Mapping[str, NamespaceSettings]) -> None:
+        """Give the `configured` namespaces their labels first."""
         self._families = _families()
-        self._known: dict[str, Counters] = {}
+        self._configured = configured
+        self._known = {namespace: self._labelled(namespace) for namespace in configured}
         self._other = self._labelled("other")
-        for namespace in namespaces:
-            self._known[namespace] = self._labelled(namespace)
 
     def of(self, key: str) -> Counters:
-        """Return the counters of the namespace that directly holds `key`."""
+        """Return the counters for `key`: of the namespace that directly holds it.
+
+        Where that is not configured but one around it is, of that one.
+        """
+        return self._known.get(namespace_of(key)) or self._found(key)
+
+    def _found(self, key: str) -> Counters:
+        around = settings_for(key, self._configured)
+        if around is not None:
+            return self._known[around[0]]
+        if len(self._known) >= NAMESPACES:
+            return self._other
         namespace = namespace_of(key)
-        found = self._known.get(namespace)
-        if found is None:
-            if len(self._known) >= NAMESPACES:
-                return self._other
-            found = self._known[namespace] = self._labelled(namespace)
+        found = self._known[namespace] = self._labelled(namespace)
         return found
 
     def _labelled(self, namespace: str) -> Counters:
@@ -64,9 +75,15 @@ def _families() -> tuple[Any, Any, Any, Any] | None:
     except ImportError:
         return None
     label = ("namespace",)
-    return (
-        Counter("cache_hits", "Values that the cache answered.", label),
-        Counter("cache_misses", "Values that the cache did not hold.", label),
-        Counter("cache_errors", "Calls that the cache failed.", label),
-        Histogram("cache_latency_seconds", "Seconds a call took.", label, buckets=BUCKETS),
-    )
+    try:
+        return (
+            Counter("cache_hits", "Values that the cache answered.", label),
+            Counter("cache_misses", "Values that the cache did not hold.", label),
+            Counter("cache_errors", "Keys for which the cache failed.", label),
+            Histogram(
+                "cache_latency_seconds", "Seconds a get or set took.", label, buckets=BUCKETS
+            ),
+        )
+    except ValueError:
+        logger.warning("no cache metrics: the application has registered others by their names")
+        return None

@@ -89,7 +89,7 @@ class KeyInfo:
 
 
 Stopped = Literal[
-    "deadline", "interrupted", "fail_fast", "connection",
+    "deadline", "interrupted", "fail_fast", "connection", "input",
     "origin", "memory", "locked", "disabled", "dependency",
 ]  # fmt: skip
 """Why work ended before its end."""
@@ -128,8 +128,9 @@ class HitRate:
 class WarmReport:
     """What a warm did. `entries = written + skipped + failed + unknown + unsent`, in every ending.
 
-    `unknown` was sent and never answered, `bytes` counts keys and values written, `rate` is entries
-    written a second. `refusal` is what the server refused the whole work with, `lost` why it was lost.
+    `unknown` was sent and never answered, `size` counts the bytes of keys and values written, `rate` is
+    entries written a second. `error` is what ended the work: the server lost or refusing it as a whole,
+    or a source that could not be read to its end (`stopped` is `input` then).
     """
 
     job: str | None
@@ -158,9 +159,9 @@ class WarmReport:
     @property
     def exit_code(self) -> int:
         """3 when the server was lost or anything is unknown, 4 when it refused, 1 for a no."""
-        if self.stopped == "connection" or self.unknown:
+        if self.unknown:
             return 3
-        if self.error is not None:
+        if self.error is not None and self.stopped != "input":
             return self.error.exit_code
         if self.stopped == "disabled":
             return 0
@@ -181,9 +182,10 @@ class NamespaceCount:
 class FlushReport:
     """What a flush removed, or would remove.
 
-    `deleted_exact` is False when a cut made the server's counts a lower bound. `written_meanwhile`
-    counts the keys that the look after the clean pass found: they are younger than its start.
-    `remaining` is how many are there now; both are None when that look did not come to its end.
+    `matched` counts the keys that were found and asked to go, `failed` those that the last pass could
+    not remove. `deleted_exact` is False when a cut made the server's counts a lower bound. `remaining`
+    is how many the look after the clean pass found, `written_meanwhile` how many of them are younger
+    than its start; both are None without such a look on the same server.
     """
 
     namespaces: tuple[NamespaceCount, ...]
@@ -230,8 +232,8 @@ class FlushReport:
 class DeleteReport:
     """How many of the keys were there and are removed, were not there, or were refused.
 
-    `unknown` were removed by a command whose first answer was lost: whether they had been there cannot
-    be known.
+    `unknown` are those whose first answer was lost: whether they had been there cannot be known. With an
+    `error` that includes those that were not asked for any more.
     """
 
     deleted: int

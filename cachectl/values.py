@@ -8,15 +8,34 @@ from typing import Any
 def to_json(value: object) -> bytes:
     """Return `value` as the JSON text in UTF-8 that `CacheClient` stores.
 
-    Raises `TypeError` or `ValueError` for what is not JSON, NaN and infinities included.
+    Raises `TypeError` or `ValueError` for what is not JSON: NaN and infinities, lone surrogates, what
+    holds itself or is nested too deeply.
     """
-    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        msg = "it is nested too deeply"
+        raise ValueError(msg) from None
+    return text.encode()
+
+
+def from_json(raw: bytes) -> Any:
+    """Return what a cached value holds; raise `ValueError` for one that is not JSON in UTF-8.
+
+    NaN and infinities are read, which other programs may have written.
+    """
+    try:
+        return json.loads(raw.decode())
+    except RecursionError:
+        msg = "it is nested too deeply"
+        raise ValueError(msg) from None
 
 
 def check_json(value: bytes) -> None:
     """Raise `ValueError`, with a reason that does not repeat the value, unless it is JSON in UTF-8."""
     try:
-        json.loads(value.decode("utf-8"), parse_constant=_reject_constant)
+        # parse_int: Python makes no int of more than 4,300 digits, and JSON has no such bound
+        json.loads(value.decode("utf-8"), parse_constant=_reject_constant, parse_int=float)
     except UnicodeDecodeError as error:
         msg = f"it is not UTF-8 (byte {error.start})"
         raise ValueError(msg) from None
@@ -34,12 +53,17 @@ def _reject_constant(_name: str) -> None:
 
 
 def parse_one_line(value: bytes) -> Any:
-    """Return the parsed JSON of `value`; raise `ValueError` unless it is one line of JSON."""
+    """Return the parsed JSON of `value`; raise `ValueError` unless it is one line of JSON.
+
+    So does JSON that cannot be written again: numbers beyond a float, lone surrogates.
+    """
     if b"\n" in value or b"\r" in value:
         msg = "more than one line"
         raise ValueError(msg)
     check_json(value)
-    return json.loads(value)
+    parsed = from_json(value)
+    to_json(parsed)
+    return parsed
 
 
 def key_field(key: bytes) -> dict[str, str]:
