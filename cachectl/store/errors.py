@@ -8,9 +8,10 @@ import hiredis
 from redis import exceptions as driver
 
 from cachectl import errors
+from cachectl.errors import CachectlError
 from cachectl.values import safe
 
-_WORDS: dict[str, type[errors.CachectlError]] = {
+_WORDS: dict[str, type[CachectlError]] = {
     "OOM": errors.OutOfMemoryError,
     "NOPERM": errors.DeniedError,
     "WRONGTYPE": errors.WrongTypeError,
@@ -24,10 +25,11 @@ _WORDS: dict[str, type[errors.CachectlError]] = {
     "TRYAGAIN": errors.NotReadyError,
     "NOAUTH": errors.LoginError,
     "WRONGPASS": errors.LoginError,
+    "DENIED": errors.UnreachableError,
 }
 """What the first word of an error reply means; all others are a plain ServerError."""
 
-_SENTENCES: tuple[tuple[str, type[errors.CachectlError]], ...] = (
+_SENTENCES: tuple[tuple[str, type[CachectlError]], ...] = (
     ("ERR max number of clients reached", errors.NotReadyError),
     ("ERR invalid password", errors.LoginError),
     ("ERR AUTH <password> called without any password", errors.LoginError),
@@ -35,7 +37,7 @@ _SENTENCES: tuple[tuple[str, type[errors.CachectlError]], ...] = (
 )
 """Errors that say what they are only in their text (Redis before 6, and AUTH without a user)."""
 
-_DRIVER: tuple[tuple[type[Exception], type[errors.CachectlError]], ...] = (
+_DRIVER: tuple[tuple[type[Exception], type[CachectlError]], ...] = (
     (driver.AuthenticationError, errors.LoginError),
     (driver.AuthenticationWrongNumberOfArgsError, errors.LoginError),
     (driver.AuthorizationError, errors.LoginError),
@@ -52,7 +54,7 @@ _DRIVER: tuple[tuple[type[Exception], type[errors.CachectlError]], ...] = (
     (driver.ReadOnlyError, errors.ReadOnlyServerError),
     (driver.ResponseError, errors.ServerError),
     (driver.InvalidResponse, errors.UnreachableError),
-    (hiredis.ProtocolError, errors.UnreachableError),
+    (hiredis.HiredisError, errors.UnreachableError),
     (driver.RedisError, errors.UnreachableError),
     (driver.RedisClusterException, errors.UnreachableError),
     (driver.ChildDeadlockedError, errors.UnreachableError),
@@ -61,43 +63,67 @@ _DRIVER: tuple[tuple[type[Exception], type[errors.CachectlError]], ...] = (
 """The driver's exceptions, most specific first: there AuthenticationError is a ConnectionError."""
 
 
-def from_reply(text: str) -> errors.CachectlError:
-    """Return our error for the text of an error reply. It never holds a command's arguments."""
-    # "ERR unknown command 'X', with args beginning with: …" repeats keys and values
-    shown = safe(text.partition(", with args beginning with")[0])[:200]
+def from_reply(text: str, where: str | None = None) -> CachectlError:
+    """Return our error for the text of an error reply. It never holds a command's arguments.
+
+    `where` is put before the server's words when they answered its greeting.
+    """
     word = text.partition(" ")[0]
     kind = _WORDS.get(word)
     if kind is None:
         kind = next((k for start, k in _SENTENCES if text.startswith(start)), errors.ServerError)
-    error = kind(shown)
+    error = kind(f"{where}: {_shown(text)}" if where else _shown(text))
     if isinstance(error, errors.ServerError):
         error.word = word
     return error
 
 
-def from_driver(error: Exception, where: str) -> errors.CachectlError:
+def _shown(text: str) -> str:
+    # "ERR unknown command 'X', with args beginning with: …" repeats keys, values and passwords
+    return safe(text.partition(", with args beginning with")[0])[:200]
+
+
+def from_driver(error: Exception, where: str) -> CachectlError:
     """Return our error for what connecting and greeting `where` raised."""
-    if isinstance(error, errors.CachectlError):
+    if isinstance(error, CachectlError):
         return error
-    cause = error.__cause__ or error.__context__
-    for reason in (cause, error):
-        found = _from_system(reason, where) if reason else None
-        if found is not None:
-            return found
+    reasons = (error.__cause__ or error.__context__, error)
+    found = next((ours for r in reasons if r and (ours := _from_system(r, where))), None)
+    return found or _from_greeting(error, where)
+
+
+def _from_greeting(error: Exception, where: str) -> CachectlError:
     kind = next((ours for theirs, ours in _DRIVER if isinstance(error, theirs)), None)
     if kind is None:
         raise error
     if kind is errors.LoginError:
-        return errors.LoginError(
-            f"{where} refused the user or the password",
-            "check username and password (password_file, password_command) of the profile",
-        )
-    if isinstance(error, driver.InvalidResponse | hiredis.ProtocolError):
+        return not_let_in(where)
+    word = getattr(error, "status_code", None)
+    if word or kind is errors.ServerError:
+        # the server's own words, without the arguments that some of its errors repeat
+        return from_reply(f"{word} {error}" if word else str(error), where)
+    if isinstance(error, driver.InvalidResponse | hiredis.HiredisError):
         return not_redis(where)
     if kind is errors.UnreachableError:
         # The driver's own words repeat connection arguments: only its kind is told.
-        return errors.LostError(f"{where} closed the connection while greeting")
-    return kind(f"{where}: {safe(str(error))[:200]}")
+        return hung_up(where)
+    return kind(f"{where}: {_shown(str(error))}")
+
+
+def not_let_in(where: str) -> errors.LoginError:
+    """Return the error for a server that wants another user or password, or any at all."""
+    return errors.LoginError(
+        f"{where} refused the user or the password",
+        "check username and password (password_file, password_command) of the profile",
+    )
+
+
+def hung_up(where: str) -> errors.LostError:
+    """Return the error for a connection that was closed before the server had greeted."""
+    return errors.LostError(
+        f"{where} closed the connection while greeting",
+        "is it the right port? A TLS port wants rediss://",
+    )
 
 
 def not_redis(where: str) -> errors.UnreachableError:
@@ -117,7 +143,7 @@ def _from_system(error: BaseException, where: str) -> errors.UnreachableError | 
         )
     if isinstance(error, ssl.SSLError):
         return TlsError(
-            f"{where}: no TLS handshake ({safe(error.reason or 'failed')[:100]})",
+            f"{where}: no TLS handshake ({safe(getattr(error, 'reason', None) or 'failed')[:100]})",
             "does the port speak TLS? redis:// is without, rediss:// with TLS",
         )
     if isinstance(error, socket.gaierror):
@@ -143,12 +169,12 @@ class TlsError(errors.UnreachableError):
 
 
 class AddressError(errors.UnreachableError):
-    """The host name or the socket's path does not exist. Never tried again."""
+    """The host name or the socket's path does not exist."""
 
     code = "address"
 
 
-_FINAL = (errors.LoginError, TlsError, AddressError)
+_FINAL = (errors.LoginError, TlsError)
 _REJECTED = (errors.NotReadyError, errors.BusyError)
 
 
@@ -157,14 +183,22 @@ def is_rejected(error: object) -> bool:
     return isinstance(error, _REJECTED)
 
 
-def is_worth_another_try(error: errors.CachectlError, *, idempotent: bool) -> bool:
+def may_be_applied(error: CachectlError) -> bool:
+    """Whether the command was sent and its answer never came."""
+    return isinstance(error, errors.UnreachableError) and error.maybe_applied
+
+
+def is_worth_another_try(error: CachectlError, *, idempotent: bool, known: bool) -> bool:
     """Whether the same command may be sent again.
 
-    Never for a login, a certificate, an address, permissions, WRONGTYPE or OOM; after a cut or a
-    silence only if sending it twice does what sending it once does.
+    Never for a login, a certificate, permissions, WRONGTYPE or OOM; for an address only if a server was
+    there before (`known`: its socket comes back with it); after a cut or a silence only if sending it
+    twice does what sending it once does.
     """
     if is_rejected(error):
         return True
     if not isinstance(error, errors.UnreachableError) or isinstance(error, _FINAL):
+        return False
+    if isinstance(error, AddressError) and not known:
         return False
     return idempotent or not error.maybe_applied

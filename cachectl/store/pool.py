@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from cachectl.errors import SilenceError
 from cachectl.store.connect import Connector
+from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Wire
 from cachectl.units import format_duration
 
@@ -24,6 +25,12 @@ class Pool:
         self._size = size
         self.connected = False
         """Whether any wire ever stood."""
+        self._closed = False
+
+    async def tries(self, patience: Patience) -> Tries:
+        """Begin attempts at this node. Their clock does not count what reading a password takes."""
+        await self.connector.read_login()
+        return Tries(patience)
 
     async def borrow(self, silence: float) -> Wire:
         """Return a wire that is to be given back; wait and connect at most `silence` seconds each.
@@ -57,7 +64,7 @@ class Pool:
 
     def give_back(self, wire: Wire) -> None:
         """Take a wire back; one with anything unread is closed instead."""
-        if wire.clean:
+        if wire.clean and not self._closed:
             self._idle.append(wire)
         else:
             wire.drop()
@@ -72,12 +79,8 @@ class Pool:
         finally:
             self.give_back(wire)
 
-    def forget_idle(self) -> None:
-        """Close what is idle: the server these wires knew may be another by now."""
-        while self._idle:
-            self._idle.pop().drop()
-
     async def close(self) -> None:
-        """Close all idle wires; lent ones are dropped by whoever holds them."""
+        """Close all idle wires; lent ones are dropped when they come back."""
+        self._closed = True
         while self._idle:
             await self._idle.pop().close()

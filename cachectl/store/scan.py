@@ -12,7 +12,7 @@ from cachectl.errors import CachectlError, LostError, UnreachableError
 from cachectl.store.info import parse_info
 from cachectl.store.pool import Pool
 from cachectl.store.tries import Patience, Tries
-from cachectl.store.wire import Wire
+from cachectl.store.wire import Greeting, Wire
 
 CYCLES = 5
 """So many cycles may break before the scan is given up."""
@@ -34,33 +34,29 @@ async def pages(
     server is still the same. Raises the last of our errors after `CYCLES` broken cycles, or when the
     server stays away longer than `patience` bears.
     """
-    tries = Tries(patience)
+    tries = await pool.tries(patience)
     broken = 0
     while True:
+        told = False
         try:
             async with pool.lend(tries.connect) as wire:
                 identity = await _identity(wire, tries)
-                cursor, anew = b"0", broken > 0
-                while True:
-                    command = [b"SCAN", cursor, b"COUNT", b"%d" % count]
-                    if match is not None:
-                        command += [b"MATCH", match]
-                    cursor, keys = await _call(wire, tries, *command)
-                    tries.progress()
-                    yield Page(list(dict.fromkeys(keys)), anew)
-                    anew = False
-                    if cursor == b"0":
-                        break
+                cursor = b""
+                while cursor != b"0":
+                    cursor, keys = await _page(wire, tries, cursor or b"0", match, count)
+                    yield Page(list(dict.fromkeys(keys)), anew=broken > 0 and not told)
+                    told = True
+                    tries.progress()  # whoever took the page took their time, not the server's
                 if await _identity(wire, tries) == identity:
                     return
                 msg = f"{wire.where} changed its role or was replaced while it was scanned"
                 raise LostError(msg)
         except CachectlError as error:
-            broken += 1
+            broken += told
             if broken >= CYCLES:
                 raise _never_clean(error) from error
             if not await tries.again(error, idempotent=True, known=pool.connected):
-                raise
+                raise (tries.reason or error) from None
 
 
 def _never_clean(error: CachectlError) -> UnreachableError:
@@ -70,25 +66,25 @@ def _never_clean(error: CachectlError) -> UnreachableError:
     )
 
 
-async def run_id(wire: Wire, silence: float) -> str | None:
-    """Return the id of the server's run, or None when INFO is denied."""
-    info = await wire.call(b"INFO", b"server", silence=silence)
-    if not isinstance(info, bytes):
-        return None
-    return parse_info(info).get("run_id")
+async def _identity(wire: Wire, tries: Tries) -> tuple[str | None, ...]:
+    """Return the server's run, data set and role as far as it tells: a user may lack INFO, not HELLO.
+
+    A replica that takes over another data set keeps its run and its connections; `master_replid` tells.
+    """
+    told: dict[str, str] = {}
+    for section in (b"server", b"replication"):
+        info = await wire.call(b"INFO", section, silence=tries.answer)
+        told |= parse_info(info) if isinstance(info, bytes) else {}
+    greeting = Greeting.told(await wire.call(b"HELLO", b"2", silence=tries.answer))
+    return told.get("run_id"), told.get("master_replid"), greeting.role
 
 
-async def _identity(wire: Wire, tries: Tries) -> tuple[str | None, object]:
-    """Return the server's run and role as far as it tells them: a user may lack INFO, not HELLO."""
-    run = await run_id(wire, tries.answer)
-    greeting = await wire.call(b"HELLO", b"2", silence=tries.answer)
-    role = None
-    if isinstance(greeting, list) and b"role" in greeting:
-        role = greeting[greeting.index(b"role") + 1]
-    return run, role
-
-
-async def _call(wire: Wire, tries: Tries, *command: bytes) -> tuple[bytes, list[bytes]]:
+async def _page(
+    wire: Wire, tries: Tries, cursor: bytes, match: bytes | None, count: int
+) -> tuple[bytes, list[bytes]]:
+    command = [b"SCAN", cursor, b"COUNT", b"%d" % count]
+    if match is not None:
+        command += [b"MATCH", match]
     reply = await wire.call(*command, silence=tries.answer)
     if isinstance(reply, CachectlError):
         raise reply

@@ -5,16 +5,29 @@ Nobody above this room sees a node, a slot, a driver's type or the server's -1 a
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from time import perf_counter
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from cachectl.errors import CachectlError, DeniedError, ReadOnlyServerError, UnreachableError
+from cachectl.errors import (
+    CachectlError,
+    DeniedError,
+    LostError,
+    ReadOnlyServerError,
+    ServerError,
+    UnreachableError,
+)
 from cachectl.errors import WrongTypeError as WrongType
 from cachectl.store.connect import Connector
+from cachectl.store.info import parse_info
 from cachectl.store.pool import Pool
-from cachectl.store.scan import Page, pages, run_id
-from cachectl.store.stream import UNKNOWN, Outcomes, stream
+from cachectl.store.scan import Page, pages
+from cachectl.store.stream import UNKNOWN, Outcomes, Unanswered, stream
 from cachectl.store.topology import Standalone
 from cachectl.store.tries import Patience, Tries
+from cachectl.store.wire import Greeting
+from cachectl.store.writing import Write, milliseconds, seconds_left, write_command, written
+
+__all__ = ["KEEP", "Keep", "Store", "Vitals", "Write"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,19 +43,6 @@ class Keep:
 
 KEEP: Final = Keep()
 """A TTL that stays as the key has it."""
-
-
-class Write(NamedTuple):
-    """One entry as it is written: `ttl` in seconds from now, or `expires_at` in Unix time, or neither.
-
-    With `dump`, `value` is what DUMP gave.
-    """
-
-    key: bytes
-    value: bytes
-    ttl: float | None = None
-    expires_at: float | None = None
-    dump: bool = False
 
 
 class Vitals(NamedTuple):
@@ -88,10 +88,15 @@ class Store:
         value: bytes | None
         try:
             value = await self._call(key, b"GET", key)
-        except WrongType:
-            kind = await self._call(key, b"TYPE", key)
+        except WrongType as error:
+            try:
+                kind = await self._call(key, b"TYPE", key)
+            except ServerError:
+                raise error from None
+            if kind == b"none":  # gone meanwhile
+                return None
             msg = f"the key holds a {kind.decode()}, not a string"
-            raise WrongType(msg, "look at it: cachectl inspect KEY") from None
+            raise WrongType(msg, error.hint) from None
         return value
 
     async def ping(self) -> None:
@@ -123,28 +128,42 @@ class Store:
         if isinstance(ttl, Keep):
             command.append(b"KEEPTTL")
         elif ttl is not None:
-            command += [b"PX", b"%d" % _milliseconds(ttl)]
+            command += [b"PX", b"%d" % milliseconds(ttl)]
         if only is not None:
             command.append(b"NX" if only == "missing" else b"XX")
+        if only != "missing":
+            return await self._call(key, *command) is not None
+        tries = await self._topology.node_for(key).tries(self._patience)
         try:
-            reply = await self._call(key, *command, idempotent=only != "missing")
+            return await self._call(key, *command, idempotent=False, tries=tries) is not None
         except UnreachableError as error:
-            if only != "missing" or not error.maybe_applied:
+            if not error.maybe_applied or tries.left <= 0:
                 raise
-            return await self._settle(key, value, command, error)
-        return reply is not None
+            return await self._settle(key, value, command, error, tries)
 
     async def _settle(
-        self, key: bytes, value: bytes, command: Sequence[bytes], lost: UnreachableError
+        self,
+        key: bytes,
+        value: bytes,
+        command: Sequence[bytes],
+        lost: UnreachableError,
+        tries: Tries,
     ) -> bool:
-        """Find out what a SET NX whose answer was lost has done, and do it if it has not."""
+        """Find out what a SET NX whose answer was lost has done, and do it if it has not.
+
+        The lost command may still be on its way, and then be applied before the second one.
+        """
         try:
-            found = await self.get(key)
+            found = await self._call(key, b"GET", key, tries=tries)
             if found is None:
-                return await self._call(key, *command, idempotent=False) is not None
-        except UnreachableError:
+                if await self._call(key, *command, idempotent=False, tries=tries) is not None:
+                    return True
+                found = await self._call(key, b"GET", key, tries=tries)
+        except WrongType:
+            return False
+        except (UnreachableError, DeniedError):
             raise lost from None
-        return found == value
+        return bool(found == value)
 
     async def unlink(self, keys: Sequence[bytes]) -> Outcomes:
         """Remove keys, one command a key; a reply is 1 when the key was there and 0 when not."""
@@ -161,18 +180,21 @@ class Store:
     async def ttls(self, keys: Sequence[bytes]) -> Outcomes:
         """Look how long keys live; a reply is seconds, None (never expires) or False (not there)."""
         outcomes = await self.run([(b"PTTL", key) for key in keys], list(keys))
-        outcomes.replies = [_ttl(r) if isinstance(r, int) else r for r in outcomes.replies]
+        outcomes.replies = [seconds_left(r) if isinstance(r, int) else r for r in outcomes.replies]
         return outcomes
 
     async def write(self, writes: Sequence[Write], *, only_missing: bool = False) -> Outcomes:
         """Write entries; a reply is True when written and False when `only_missing` kept it.
 
-        A SET NX that was sent again after a cut is looked up: whether its value stands there.
+        A SET NX that was sent again after a cut is looked up: whether its value stands there. A write
+        that was refused when it was sent again is UNKNOWN: its first sending may have been applied.
         """
-        commands = [_write_command(write, only_missing=only_missing) for write in writes]
+        commands = [write_command(write, only_missing=only_missing) for write in writes]
         outcomes = await self.run(commands, [write.key for write in writes])
-        for place, reply in enumerate(outcomes.replies):
-            outcomes.replies[place] = _written(reply)
+        outcomes.replies = [written(reply) for reply in outcomes.replies]
+        for place in outcomes.resent:
+            if isinstance(outcomes.replies[place], CachectlError):
+                outcomes.replies[place] = UNKNOWN
         if only_missing:
             await self._settle_all(writes, outcomes)
         return outcomes
@@ -182,6 +204,8 @@ class Store:
         doubtful = [place for place in sorted(outcomes.resent) if outcomes.replies[place] is False]
         found = await self.get_many([writes[place].key for place in doubtful])
         for place, value in zip(doubtful, found.replies, strict=True):
+            if isinstance(value, WrongType):
+                continue
             if writes[place].dump or not isinstance(value, bytes | None):
                 outcomes.replies[place] = UNKNOWN
             else:
@@ -193,10 +217,7 @@ class Store:
         from cachectl.store.describe import describe
 
         async def run(commands: list[tuple[bytes, ...]]) -> list[Any]:
-            outcomes = await self.run(commands, [key] * len(commands))
-            if outcomes.error is not None:
-                raise outcomes.error
-            return outcomes.replies
+            return await self._answers(commands, [key] * len(commands))
 
         async def bounded(*command: bytes, limit: int) -> Any:
             return await self._call(key, *command, limit=limit)
@@ -214,17 +235,9 @@ class Store:
             for key in keys
             for command in ((b"TYPE", key), (b"PTTL", key), (b"MEMORY", b"USAGE", key))
         ]
-        outcomes = await self.run(commands, [key for key in keys for _ in range(3)])
-        if outcomes.error is not None:
-            raise outcomes.error
-        replies = outcomes.replies
+        replies = await self._answers(commands, [key for key in keys for _ in range(3)])
         return [
-            (
-                kind.decode() if isinstance(kind, bytes) else kind,
-                _ttl(left) if isinstance(left, int) else left,
-                memory,
-            )
-            for kind, left, memory in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+            _facts(*three) for three in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
         ]
 
     async def pages(
@@ -246,28 +259,30 @@ class Store:
     async def writable(self) -> None:
         """Raise `ReadOnlyServerError` when a primary is none: a replica that takes no writes."""
         for node in self._topology.primaries():
-            async with node.lend(self._patience.connect) as wire:
-                if wire.greeting.role in {"replica", "slave"}:
-                    raise await self._read_only(node)
+            try:
+                told = Greeting.told(await self._ask(node, b"HELLO", b"2"))
+            except ServerError:
+                continue
+            if told.role in {"replica", "slave"}:
+                raise await self._read_only(node)
 
     async def identity(self) -> tuple[str | None, ...]:
         """Return what tells these servers from others: each primary's run, None where it is denied."""
-        runs = []
-        for node in self._topology.primaries():
-            async with node.lend(self._patience.connect) as wire:
-                runs.append(await run_id(wire, self._patience.answer))
-        return tuple(runs)
+        return tuple([await self._run_id(node) for node in self._topology.primaries()])
+
+    async def _run_id(self, node: Pool) -> str | None:
+        try:
+            info: bytes = await self._ask(node, b"INFO", b"server")
+        except DeniedError:
+            return None
+        return parse_info(info).get("run_id")
 
     async def vitals(self, pings: int = 5) -> list[Vitals]:
         """Ask every node how it is; raises our errors for one that cannot be asked at all."""
         return [await self._vitals(node, pings) for node in self._topology.primaries()]
 
     async def _vitals(self, node: Pool, pings: int) -> Vitals:
-        from time import perf_counter
-
-        from cachectl.store.info import parse_info
-
-        tries = Tries(self._patience)
+        tries = await node.tries(self._patience)
         async with node.lend(tries.connect) as wire:
             took: list[float] = []
             refused: CachectlError | None = None
@@ -296,13 +311,32 @@ class Store:
             self._explained(outcomes.error, b"")
         return outcomes
 
-    async def _call(
-        self, key: bytes, *command: bytes, idempotent: bool = True, limit: int | None = None
+    async def _answers(self, commands: Sequence[tuple[bytes, ...]], keys: list[bytes]) -> list[Any]:
+        """Do as `run`, and raise unless the server has answered everything, if only with errors."""
+        outcomes = await self.run(commands, keys)
+        if outcomes.error is not None:
+            raise outcomes.error
+        if any(isinstance(reply, Unanswered) for reply in outcomes.replies):
+            msg = f"{self._connector.where}: every connection broke before it had answered"
+            raise LostError(msg)
+        return outcomes.replies
+
+    async def _call(self, key: bytes, *command: bytes, **how: Any) -> Any:
+        """Send one command to the node of `key`, as `_ask` does."""
+        return await self._ask(self._topology.node_for(key), *command, **how)
+
+    async def _ask(
+        self,
+        node: Pool,
+        *command: bytes,
+        idempotent: bool = True,
+        limit: int | None = None,
+        tries: Tries | None = None,
     ) -> Any:
-        """Send one command to the node of `key` and return its reply; an error reply is raised."""
-        tries = Tries(self._patience)
+        """Send one command to a node, again where that helps; return its reply or raise its error."""
+        tries = tries or await node.tries(self._patience)
+        in_doubt = False
         while True:
-            node = self._topology.node_for(key)
             try:
                 wire = await node.borrow(tries.connect)
                 try:
@@ -311,7 +345,7 @@ class Store:
                     else:
                         reply = await wire.bounded_call(*command, silence=tries.answer, limit=limit)
                 except UnreachableError as error:
-                    error.maybe_applied = True
+                    error.maybe_applied = in_doubt = True
                     raise
                 finally:
                     node.give_back(wire)
@@ -320,33 +354,43 @@ class Store:
             if not isinstance(reply, CachectlError):
                 return reply
             if not await tries.again(reply, idempotent=idempotent, known=node.connected):
-                if isinstance(reply, ReadOnlyServerError):
-                    raise await self._read_only(node)
-                raise self._explained(reply, command[0])
+                reply = tries.reason or reply
+                break
+        if isinstance(reply, UnreachableError):
+            reply.maybe_applied = in_doubt
+        if isinstance(reply, ReadOnlyServerError):
+            raise await self._read_only(node)
+        raise self._explained(reply, command[0])
 
     def _explained(self, error: CachectlError, command: bytes) -> CachectlError:
         """Add to a refusal what helps against it."""
-        if isinstance(error, DeniedError):
-            user = self._connector.server.credentials.username or "default"
-            rule = f"+{command.decode().lower()}" if command else "+COMMAND"
-            keys = "key" in error.message or "pattern" in error.message
-            rule = "~PATTERN" if keys else rule
-            error.hint = f"allow it on the server: ACL SETUSER {user} {rule}"
-        elif error.hint is None:
+        if error.hint is None:
             error.hint = _HINTS.get(error.code)
+        if isinstance(error, DeniedError):
+            rule = f"+{command.decode().lower()}" if command else "+COMMAND"
+            rule = next((r for words, r in _RULES if words in error.message), rule)
+            error.hint = f"allow it on the server: ACL SETUSER {self._connector.user} {rule}"
         return error
 
     async def _read_only(self, node: Pool) -> ReadOnlyServerError:
         """Return the error for a replica; it names the primary where the server tells."""
-        where = node.connector.where
-        async with node.lend(self._patience.connect) as wire:
-            reply = await wire.call(b"ROLE", silence=self._patience.answer)
         hint = "write to its primary"
-        if isinstance(reply, list) and reply[0] == b"slave":
-            hint = f"write to its primary: {reply[1].decode('utf-8', 'replace')}:{reply[2]}"
-        msg = f"READONLY {where} is a replica and takes no writes"
-        return ReadOnlyServerError(msg, hint)
+        try:
+            role = await self._ask(node, b"ROLE")
+        except CachectlError:
+            role = None
+        if isinstance(role, list) and role[0] == b"slave":
+            hint += f": {role[1].decode('utf-8', 'replace')}:{role[2]}"
+        where = node.connector.where
+        return ReadOnlyServerError(f"READONLY {where} is a replica and takes no writes", hint)
 
+
+_RULES = (
+    ("permissions to access a key", "~PATTERN"),
+    ("permissions to access one of the keys", "~PATTERN"),
+    ("permissions to access database", "db=NUMBER"),
+)
+"""What is refused, in the server's words, and the rule that allows it."""
 
 _HINTS = {
     "out_of_memory": "raise maxmemory, or let the server evict (maxmemory-policy)",
@@ -356,45 +400,9 @@ _HINTS = {
 }
 
 
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
-
-
-def _ttl(pttl: int) -> float | None | Literal[False]:
-    if pttl == -2:  # noqa: PLR2004
-        return False
-    return pttl / 1000 if pttl >= 0 else None
-
-
-def _write_command(write: Write, *, only_missing: bool) -> tuple[bytes, ...]:
-    if write.dump:
-        return _restore_command(write, only_missing=only_missing)
-    command = [b"SET", write.key, write.value]
-    if write.expires_at is not None:
-        command += [b"PXAT", b"%d" % _milliseconds(write.expires_at)]
-    elif write.ttl is not None:
-        command += [b"PX", b"%d" % _milliseconds(write.ttl)]
-    if only_missing:
-        command.append(b"NX")
-    return tuple(command)
-
-
-def _restore_command(write: Write, *, only_missing: bool) -> tuple[bytes, ...]:
-    left = write.expires_at if write.expires_at is not None else write.ttl
-    command = [b"RESTORE", write.key, b"%d" % (0 if left is None else _milliseconds(left))]
-    command.append(write.value)
-    if write.expires_at is not None:
-        command.append(b"ABSTTL")
-    if not only_missing:
-        command.append(b"REPLACE")
-    return tuple(command)
-
-
-def _written(reply: Any) -> Any:
-    if reply == b"OK":
-        return True
-    if reply is None:
-        return False
-    if isinstance(reply, CachectlError) and reply.message.startswith("BUSYKEY"):
-        return False
-    return reply
+def _facts(kind: Any, pttl: Any, memory: Any) -> tuple[Any, Any, Any]:
+    """Return type, TTL and memory as they are told; a key that vanished in between was never there."""
+    left = seconds_left(pttl) if isinstance(pttl, int) else pttl
+    if left is False:
+        return "none", None, None
+    return kind.decode() if isinstance(kind, bytes) else kind, left, memory

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
 
-from cachectl.errors import CachectlError, LostError
+from cachectl.errors import CachectlError, LostError, UnreachableError
 from cachectl.store.errors import is_rejected
 from cachectl.store.pool import Pool
 from cachectl.store.tries import Patience, Tries
-from cachectl.store.wire import Exchange, pack
+from cachectl.store.wire import Exchange
 
 BREAKS = 10
 """So many connections may break on one command alone before it is left UNKNOWN."""
+
+BARREN = 3
+"""So many commands in a row may be left UNKNOWN before it is the server that is given up."""
 
 
 class Unanswered(Enum):
@@ -78,29 +81,26 @@ async def stream(
     silence; each answer begins the wait anew. A command on which connection after connection breaks
     (a value over the server's `proto-max-bulk-len` does that) stays `UNKNOWN`, its neighbours do not.
     """
-    tries = Tries(patience._replace(attempts=max(patience.attempts, BREAKS)))
-    breaks = 0
+    tries = await pool.tries(patience)
+    breaks = barren = 0
     while places:
         part = places[:1] if breaks else places
         error = await _send(pool, tries, commands, outcomes, part)
-        still_open = set(outcomes.open(part))
-        if len(still_open) < len(part):
+        left = outcomes.open(part)
+        if len(left) < len(part):
             tries.progress()
-            breaks = 0
-        elif isinstance(error, LostError) and outcomes.replies[part[0]] is UNKNOWN:
+            breaks = barren = 0
+        elif isinstance(error, LostError) and error.maybe_applied:
+            tries.progress()  # it greeted: it is there, and breaks on this
             breaks += 1
-        if breaks >= BREAKS:
-            still_open.discard(part[0])
-            tries.progress()
-            breaks = 0
-        places = [p for p in places if p not in part or p in still_open]
+            if breaks == BREAKS:
+                left, breaks, barren = [], 0, barren + 1
+        places = left + places[len(part) :]
         reason = error or next((r for p in places if is_rejected(r := outcomes.replies[p])), None)
-        if (
-            places
-            and reason is not None
-            and not await tries.again(reason, idempotent=True, known=pool.connected)
-        ):
-            outcomes.error = reason
+        if not places or reason is None:
+            continue
+        if barren == BARREN or not await tries.again(reason, idempotent=True, known=pool.connected):
+            outcomes.error = tries.reason or reason
             return
 
 
@@ -112,10 +112,13 @@ async def _send(
     places: Sequence[int],
 ) -> CachectlError | None:
     """Send the commands at `places` once; return what broke it off, if anything did."""
-    exchange = Exchange([pack(commands[place]) for place in places])
+    exchange = Exchange([commands[place] for place in places])
     try:
         async with pool.lend(tries.connect) as wire:
             await wire.exchange(exchange, silence=tries.answer)
+    except UnreachableError as error:
+        error.maybe_applied = exchange.sent > len(exchange.replies)
+        return error
     except CachectlError as error:
         return error
     finally:

@@ -1,11 +1,16 @@
 """How long the silence of a server is borne, and how often a command is tried again."""
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
-from cachectl.errors import CachectlError, LostError, SilenceError
+from cachectl.errors import CachectlError, NotReadyError, SilenceError
 from cachectl.patience import backoff
-from cachectl.store.errors import is_rejected, is_worth_another_try
+from cachectl.store.errors import is_rejected, is_worth_another_try, may_be_applied
+
+
+def _always() -> bool:
+    return True
 
 
 class Patience(NamedTuple):
@@ -13,6 +18,7 @@ class Patience(NamedTuple):
 
     `answer` is the longest silence of one attempt, `connect` that of connecting and greeting, `total`
     that of all attempts together (`None`: `attempts` alone decides), `backoff` the first pause.
+    `worth_it` is asked after each failed attempt that another would follow: False ends the trying.
     """
 
     answer: float
@@ -20,12 +26,13 @@ class Patience(NamedTuple):
     attempts: int
     backoff: float
     total: float | None = None
+    worth_it: Callable[[], bool] = _always
 
 
 class Tries:
     """The attempts at one thing: what is left of the patience, and the pauses between them."""
 
-    __slots__ = ("_count", "_patience", "_pauses", "_since")
+    __slots__ = ("_count", "_patience", "_pauses", "_since", "reason")
 
     def __init__(self, patience: Patience) -> None:
         """Begin with nothing tried, now."""
@@ -35,6 +42,7 @@ class Tries:
     def progress(self) -> None:
         """Begin anew: the server has answered something."""
         self._count = 0
+        self.reason: CachectlError | None = None
         self._since = asyncio.get_running_loop().time()
         self._pauses = backoff(self._patience.backoff)
 
@@ -59,18 +67,21 @@ class Tries:
     async def again(self, error: CachectlError, *, idempotent: bool, known: bool) -> bool:
         """Pause before the next attempt, or return False when there is none.
 
-        A server that says "not now", or was there before (`known`) and is away, is waited for as long
-        as `total` allows; anything else is tried `attempts` times.
+        A server that says "not now", or was there before (`known`) and cannot be reached, is waited for
+        as long as `total` allows; anything else is tried `attempts` times. `reason` is the error to end
+        with: "not ready" says more than that a last attempt, cut short, met silence.
         """
         self._count += 1
-        if not is_worth_another_try(error, idempotent=idempotent):
+        if not (isinstance(error, SilenceError) and isinstance(self.reason, NotReadyError)):
+            self.reason = error
+        if not is_worth_another_try(error, idempotent=idempotent, known=known):
             return False
-        away = known and not isinstance(error, LostError | SilenceError)
-        by_time = self._patience.total is not None and (is_rejected(error) or away)
+        waits = is_rejected(error) or (known and not may_be_applied(error))
+        by_time = waits and self._patience.total is not None
         if not by_time and self._count >= self._patience.attempts:
             return False
         pause = next(self._pauses)
-        if pause >= self.left:
+        if pause >= self.left or not self._patience.worth_it():
             return False
         await asyncio.sleep(pause)
         return True

@@ -4,8 +4,9 @@ Only `connect.py` makes one. A wire that was left in the middle of an exchange i
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import hiredis
 
@@ -14,7 +15,10 @@ from cachectl.store.errors import from_reply, not_redis
 from cachectl.units import format_duration
 
 CHUNK = 256 * 1024
-"""Bytes written or read at once: each such step that succeeds is a sign of life."""
+"""Bytes read at once at most: each read that brings something is a sign of life."""
+
+STEP = 64 * 1024
+"""Bytes written at once: each step that is taken is a sign of life, on a slow line too."""
 
 WINDOW = 1024 * 1024
 """Bytes in flight at most, one command more: a hundred values of 10 MB must not be 1 GB."""
@@ -37,32 +41,48 @@ class Greeting(NamedTuple):
     mode: str | None = None
     role: str | None = None
 
+    @classmethod
+    def told(cls, reply: Any) -> Self:
+        """Return what the reply to HELLO says; an error says nothing."""
+        if not isinstance(reply, list):
+            return cls()
+        told = {reply[i]: reply[i + 1] for i in range(0, len(reply) - 1, 2)}
+        values = (told.get(name) for name in (b"server", b"version", b"mode", b"role"))
+        return cls(
+            *(v.decode("utf-8", "replace") if isinstance(v, bytes) else None for v in values)
+        )
+
 
 class Exchange:
-    """Packed commands on their way over one wire, and the replies that came so far, in order."""
+    """Commands on their way over one wire, and the replies that came so far, in order.
 
-    __slots__ = ("_unanswered", "packed", "replies", "sent")
+    A command is packed when it is sent, not before: a batch may be larger than memory bears twice.
+    """
 
-    def __init__(self, packed: Sequence[bytes]) -> None:
+    __slots__ = ("_sizes", "_unanswered", "commands", "replies", "sent")
+
+    def __init__(self, commands: Sequence[tuple[bytes, ...]]) -> None:
         """Start with nothing sent."""
-        self.packed = packed
+        self.commands = commands
         self.sent = 0
         self.replies: list[Any] = []
+        self._sizes: deque[int] = deque()
         self._unanswered = 0
 
-    def burst(self) -> list[bytes]:
-        """Return the commands to send next: as many as fit the window, at least one; none at the end."""
-        start = self.sent
-        while self.sent < len(self.packed) and (
-            self._unanswered < WINDOW or self.sent == len(self.replies)
-        ):
-            self._unanswered += len(self.packed[self.sent])
+    def burst(self) -> bytes:
+        """Return the commands to send next, packed: as many as fit the window, and one more."""
+        burst = []
+        while self.sent < len(self.commands) and self._unanswered < WINDOW:
+            packed = pack(self.commands[self.sent])
+            burst.append(packed)
+            self._sizes.append(len(packed))
+            self._unanswered += len(packed)
             self.sent += 1
-        return list(self.packed[start : self.sent])
+        return burst[0] if len(burst) == 1 else b"".join(burst)
 
     def take(self, reply: Any) -> None:
         """Enter the next reply."""
-        self._unanswered -= len(self.packed[len(self.replies)])
+        self._unanswered -= self._sizes.popleft()
         self.replies.append(reply)
 
     @property
@@ -70,7 +90,7 @@ class Exchange:
         """Whether the next reply is to be read before more is sent: until half the window is free."""
         if len(self.replies) == self.sent:
             return False
-        return self.sent == len(self.packed) or self._unanswered >= WINDOW // 2
+        return self.sent == len(self.commands) or self._unanswered >= WINDOW // 2
 
 
 class ReplyTooLargeError(CachectlError):
@@ -102,8 +122,14 @@ class Wire:
     @property
     def clean(self) -> bool:
         """Whether every reply was read and the server has not hung up: fit for another caller."""
-        # StreamReader has no public look at unread bytes; a test names this attribute if it goes
-        return not (self._pending or self._reader._buffer or self._reader.at_eof())  # type: ignore[attr-defined]  # noqa: SLF001
+        return not (
+            self._pending
+            or self._parser.has_data()
+            # StreamReader has no public look at unread bytes; a test names this attribute if it goes
+            or self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
+            or self._reader.at_eof()
+            or self._writer.is_closing()  # the peer's reset is no end of file
+        )
 
     async def call(self, *command: bytes, silence: float) -> Any:
         """Send one command and return its reply; an error reply is returned, not raised.
@@ -114,7 +140,7 @@ class Wire:
         packed = pack(command)
         try:
             async with asyncio.timeout(silence) as timeout:
-                if len(packed) > CHUNK:
+                if len(packed) > STEP:
                     await self._write(packed, timeout, silence)
                 else:
                     self._writer.write(packed)
@@ -143,10 +169,10 @@ class Wire:
         """
         try:
             async with asyncio.timeout(silence) as timeout:
-                while len(exchange.replies) < len(exchange.packed):
+                while len(exchange.replies) < len(exchange.commands):
                     burst = exchange.burst()
-                    self._pending += len(burst)
-                    await self._write(b"".join(burst), timeout, silence)
+                    self._pending = exchange.sent - len(exchange.replies)
+                    await self._write(burst, timeout, silence)
                     while exchange.waits_for_reply:
                         exchange.take(await self._reply(timeout, silence, None))
                         self._pending -= 1
@@ -155,16 +181,11 @@ class Wire:
 
     async def _write(self, data: bytes, timeout: asyncio.Timeout, silence: float) -> None:
         """Write in steps, so that a slow line that moves is not taken for silence."""
-        if len(data) <= CHUNK:
-            self._writer.write(data)
+        view = memoryview(data)
+        for start in range(0, len(view), STEP):
+            self._writer.write(view[start : start + STEP])
             await self._writer.drain()
-        else:
-            view = memoryview(data)
-            for start in range(0, len(view), CHUNK):
-                self._writer.write(view[start : start + CHUNK])
-                await self._writer.drain()
-                _bear(timeout, silence)
-        _bear(timeout, silence)
+            _bear(timeout, silence)
 
     async def _reply(self, timeout: asyncio.Timeout, silence: float, limit: int | None) -> Any:
         reply = self._parser.gets()
@@ -180,8 +201,7 @@ class Wire:
                 raise ReplyTooLargeError(msg)
             self._parser.feed(chunk)
             reply = self._parser.gets()
-            if reply is _MORE:
-                _bear(timeout, silence)
+            _bear(timeout, silence)
         if isinstance(reply, hiredis.PushNotification):
             # protocol 2 has none: whoever sent it would shift every later reply by one
             msg = f"{self.where} sent a message nobody asked for"

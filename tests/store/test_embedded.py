@@ -219,7 +219,7 @@ def test_a_server_that_is_killed_while_it_starts_is_started_again(
 ) -> None:
     """A stop or kill by someone else at the wrong moment is no failure of this command."""
     spawned = []
-    spawn = Embedded._spawn  # noqa: SLF001
+    spawn = Embedded._spawn
 
     def spawn_and_kill(*args: Any) -> Any:
         log_start, process = spawn(*args)
@@ -313,7 +313,7 @@ def test_a_loading_server_is_waited_for(own: Embedded, monkeypatch: pytest.Monke
     )  # no compression
     stop(own)
     slow = ("--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024")
-    monkeypatch.setattr(embedded, "_CONFIG", embedded._CONFIG + slow)  # noqa: SLF001
+    monkeypatch.setattr(embedded, "_CONFIG", embedded._CONFIG + slow)
     for _ in range(2):
         with pytest.raises(NotReadyError, match="still loading"):
             start(own, 0.2)
@@ -373,7 +373,7 @@ def test_without_a_usable_session_directory_the_socket_lies_in_tmp(
     server = Embedded("", environment)
     path = Path(start(server).socket)
     kills.append(path)
-    assert path.parent == Path(f"/tmp/cachectl-{os.geteuid()}")  # noqa: S108
+    assert path.parent == Path(f"/tmp/cachectl-{os.geteuid()}")
     assert len(os.fsencode(path)) <= 107
     assert stop(server) is True
 
