@@ -4,40 +4,50 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
-from cachectl.errors import CachectlError, UnreachableError
+from cachectl.errors import CachectlError, LostError, UnreachableError
 from cachectl.keys import escape_glob, prefix
 from cachectl.models import MAX_ERRORS, DeleteReport, Problem
 from cachectl.store.store import Store
+from cachectl.store.stream import UNKNOWN
 
 BATCH = 500
 
 
 async def delete(store: Store, keys: Sequence[bytes]) -> DeleteReport:
-    """Unlink keys; each is counted once, however often it is named."""
-    deleted = missing = unknown = 0
+    """Unlink keys; each is counted once, however often it is named.
+
+    Raises `UnreachableError` when the server was lost before it had answered for any of them.
+    """
+    deleted = missing = unknown = failed = 0
     errors: list[Problem] = []
     lost: CachectlError | None = None
     wanted = list(dict.fromkeys(keys))
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         outcomes = await store.unlink(batch)
+        lost = outcomes.error or (_never_answered() if UNKNOWN in outcomes.replies else None)
         for place, (key, reply) in enumerate(zip(batch, outcomes.replies, strict=True)):
             if isinstance(reply, CachectlError):
-                errors.append(Problem(reply.message, key=key))
-            elif not isinstance(reply, int) or (reply == 0 and place in outcomes.resent):
-                unknown += 1
-            elif reply:
+                failed += 1
+                if len(errors) < MAX_ERRORS:
+                    errors.append(Problem(reply.message, key=key))
+            elif reply == 1:
                 deleted += 1
-            else:
+            elif reply == 0 and place not in outcomes.resent:
                 missing += 1
-        if outcomes.error is not None:
-            lost = outcomes.error
+            else:
+                unknown += 1
+        if lost is not None:
             unknown += len(wanted) - start - len(batch)
             break
-    if isinstance(lost, UnreachableError) and not (deleted or missing or errors):
+    if isinstance(lost, UnreachableError) and not (deleted or missing or failed):
         lost.maybe_applied = True
         raise lost
-    return DeleteReport(deleted, missing, unknown, len(errors), tuple(errors[:MAX_ERRORS]), lost)
+    return DeleteReport(deleted, missing, unknown, failed, tuple(errors), lost)
+
+
+def _never_answered() -> LostError:
+    return LostError("every connection broke on removing a key: whether it is gone is unknown")
 
 
 class Listed(NamedTuple):

@@ -1,17 +1,26 @@
 """Removing namespaces so that what is reported as gone is gone.
 
-A pass walks the whole keyspace with SCAN and unlinks what lies under the literal prefix. A pass that ran
-unbroken on an unchanged server has removed everything older than its start; any doubt begins it anew.
+A pass walks the whole keyspace with SCAN and unlinks what lies under the literal prefixes. A pass that
+ran unbroken on a server that is the same to the end has removed everything older than its start; any
+doubt begins it anew.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
 
-from cachectl.errors import CachectlError, LostError, RefusedError, UnreachableError
+from cachectl.errors import (
+    CachectlError,
+    LostError,
+    ReadOnlyServerError,
+    RefusedError,
+    SilenceError,
+    UnreachableError,
+)
 from cachectl.keys import SEPARATOR, escape_glob, prefix
 from cachectl.models import (
     MAX_ERRORS,
@@ -23,15 +32,26 @@ from cachectl.models import (
     Stopped,
 )
 from cachectl.operations.stop import Stop, until
+from cachectl.patience import backoff
 from cachectl.store.store import Store
+from cachectl.store.stream import UNKNOWN, Outcomes
 from cachectl.values import safe
 
 SUB_NAMESPACES = 1000
 """So many sub-namespaces are told apart; later ones are counted together."""
 OTHER = "…"
+PROOFS = 5
+"""So many passes may end on another server than they began on before the flush is given up."""
+EMPTYINGS = 10
+"""So often a namespace is emptied that is written to all the while: some five seconds."""
+PAUSE = 0.05
+"""Seconds before the second time; they double, up to a second."""
 
+REMEMBERED = 100_000
+"""So many keys that stay are told apart: SCAN gives a key twice while its table shrinks."""
 
-_NEVER_ANSWERED = LostError("every connection broke on it: whether it is gone is unknown")
+Found = tuple[bytes, str]
+"""A key, and the name of the target that holds it."""
 
 
 class Target(NamedTuple):
@@ -46,13 +66,6 @@ class Target(NamedTuple):
         return b"" if self.namespace is None else prefix(self.namespace)
 
     @property
-    def pattern(self) -> bytes | None:
-        """What SCAN is asked for; None: everything."""
-        if self.match is not None:
-            return self.match
-        return escape_glob(self.start) + b"*" if self.start else None
-
-    @property
     def name(self) -> str:
         """How it is called in a report."""
         if self.namespace is None:
@@ -60,25 +73,99 @@ class Target(NamedTuple):
         return safe(self.namespace)
 
 
+def _pattern(targets: Sequence[Target]) -> bytes | None:
+    """Return what SCAN is asked for; None: everything. One walk serves several targets."""
+    if targets[0].match is not None:
+        return targets[0].match
+    start = targets[0].start
+    return escape_glob(start) + b"*" if start and len(targets) == 1 else None
+
+
+def _among(keys: Iterable[bytes], targets: Sequence[Target]) -> list[Found]:
+    """Return the keys that literally lie in a target, each with the first that holds it."""
+    starts = [(target.start, target.name) for target in targets]
+    if len(starts) == 1:
+        ((start, name),) = starts
+        return [(key, name) for key in keys if key.startswith(start)]
+    every = tuple(start for start, _ in starts)
+    return [
+        (key, next(name for start, name in starts if key.startswith(start)))
+        for key in keys
+        if key.startswith(every)
+    ]
+
+
 @dataclass(slots=True)
 class _Account:
-    """What happened so far; it outlives the work that is cancelled."""
+    """What happened so far; it outlives the work that is cancelled.
+
+    `in_flight` are keys whose UNLINK was sent and is not settled. `begun` tells that a key was, or may
+    have been, removed: from then on work ends with a report. `left` is what the last look found.
+    """
 
     matched: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
     deleted: int = 0
+    in_flight: int = 0
     exact: bool = True
-    failed: int = 0
+    begun: bool = False
     passes: int = 0
-    found_after: int = 0
+    found: int = 0
+    left: int | None = None
     proven: bool = False
-    looked: bool = False
+    refused: set[bytes] = field(default_factory=set)
     errors: list[Problem] = field(default_factory=list)
     error: CachectlError | None = None
 
-    def refuse(self, key: bytes, error: CachectlError) -> None:
-        self.failed += 1
+    def begin_pass(self) -> None:
+        """Begin a pass: it will meet again what could not be removed before."""
+        self.passes += 1
+        self.found = 0
+        self.matched -= self.failed
+        self.failed.clear()
+        self.refused.clear()
+        self.errors.clear()
+
+    def begin(self, found: Sequence[Found]) -> None:
+        """Note what is about to be unlinked."""
+        self.found += len(found)
+        self.in_flight += len(found)
+        self.matched.update(name for _, name in found)
+
+    def settle(self, found: Sequence[Found], outcomes: Outcomes) -> None:
+        """Enter what became of the keys; raise our error when that says more than of single keys."""
+        self.in_flight -= len(found)
+        refusals = []
+        for place, ((key, name), reply) in enumerate(zip(found, outcomes.replies, strict=True)):
+            if isinstance(reply, int):
+                self.deleted += reply
+                self.begun = True
+                self.exact = self.exact and not (reply == 0 and place in outcomes.resent)
+            elif isinstance(reply, CachectlError):
+                refusals.append(reply)
+                self._refuse(key, name, reply)
+            elif reply is UNKNOWN:
+                self._lost(outcomes)
+        if outcomes.error is not None:
+            raise outcomes.error
+        whole = next((r for r in refusals if isinstance(r, ReadOnlyServerError)), None)
+        if whole is not None or (refusals and not self.begun):
+            raise whole or refusals[0]
+
+    def _refuse(self, key: bytes, name: str, reply: CachectlError) -> None:
+        self.failed[name] += 1
+        if len(self.refused) < REMEMBERED:
+            self.refused.add(key)
         if len(self.errors) < MAX_ERRORS:
-            self.errors.append(Problem(error.message, key=key))
+            self.errors.append(Problem(reply.message, key=key))
+
+    def _lost(self, outcomes: Outcomes) -> None:
+        """Note that a key's UNLINK was not answered: whether it is gone is unknown."""
+        if outcomes.error is None:
+            msg = "every connection broke on removing a key: whether it is gone is unknown"
+            outcomes.error = LostError(msg)
+        self.exact = False
+        self.begun = True
 
 
 async def preview(
@@ -92,21 +179,20 @@ async def preview(
     """Count, by direct sub-namespace, what a flush would remove; remove nothing."""
     start = perf_counter()
     account = _Account()
+    targets_by_name = {target.name: target for target in targets}
 
     async def count() -> None:
-        for target in targets:
-            seen: Counter[str] = Counter()
-            async with aclosing(store.pages(target.pattern)) as pages:
-                async for page in pages:
-                    if page.anew:
-                        seen.clear()
-                    for key in page.keys:
-                        if key.startswith(target.start):
-                            _count(seen, _sub_namespace(key, target))
-                    observe(Progress("counting", seen.total()))
-                    if stop.is_set():
-                        break
-            account.matched.update(seen)
+        seen = account.matched
+        async with aclosing(store.pages(_pattern(targets))) as pages:
+            async for page in pages:
+                if page.anew:
+                    seen.clear()
+                for key, name in _among(page.keys, targets):
+                    sub = _sub_namespace(key, targets_by_name[name])
+                    seen[sub if sub in seen or len(seen) < SUB_NAMESPACES else OTHER] += 1
+                observe(Progress("counting", seen.total()))
+                if stop.is_set():
+                    break
 
     await until(stop, count())
     return _report(account, start, stop.reason, dry_run=True, must_match=must_match)
@@ -117,10 +203,6 @@ def _sub_namespace(key: bytes, target: Target) -> str:
     rest = key[len(target.start) :]
     head, colon, _ = rest.partition(SEPARATOR.encode())
     return safe(target.start + head) if colon else target.name
-
-
-def _count(seen: Counter[str], name: str) -> None:
-    seen[name if name in seen or len(seen) < SUB_NAMESPACES else OTHER] += 1
 
 
 async def flush(
@@ -140,103 +222,112 @@ async def flush(
     """
     start = perf_counter()
     account = _Account()
-    if shown is not None and await store.identity() != shown:
-        msg = "the server is not the one whose keys were counted: it was restarted or replaced"
-        raise RefusedError(msg, "run flush again")
-    await store.writable()
 
     async def work() -> None:
-        try:
-            for target in targets:
-                await _remove(store, target, account, stop, observe, until_empty=until_empty)
-            account.proven = not stop.is_set()
-            await _look_again(store, targets, account, stop)
-        except CachectlError as error:
-            account.error = error
+        if shown is not None and await store.identity() != shown:
+            msg = "the server is not the one whose keys were counted: it was restarted or replaced"
+            raise RefusedError(msg, "run flush again")
+        await store.writable()
+        remove = _empty if until_empty else _prove
+        await remove(store, targets, account, stop, observe)
 
-    await until(stop, work())
-    begun = account.deleted or account.failed or account.passes > 1
-    if account.error is not None and not begun:
-        raise account.error
+    try:
+        await until(stop, work())
+    except CachectlError as error:
+        if not account.begun:
+            raise
+        account.error = error
     return _report(account, start, stop.reason, must_be_empty=until_empty, must_match=must_match)
 
 
-async def _remove(
-    store: Store,
-    target: Target,
-    account: _Account,
-    stop: Stop,
-    observe: Observer,
-    *,
-    until_empty: bool,
+async def _empty(
+    store: Store, targets: Sequence[Target], account: _Account, stop: Stop, observe: Observer
 ) -> None:
-    """Make passes over one target until one is clean, and if wanted until one finds nothing."""
-    while not stop.is_set():
-        found = await _pass(store, target, account, stop, observe)
-        if not until_empty or found == 0 or account.failed:
+    """Remove until nothing is left, or until a writer has gone on for too long."""
+    for pause in islice(backoff(PAUSE), EMPTYINGS):
+        await _prove(store, targets, account, stop, observe)
+        if account.left == 0 or account.failed or stop.is_set():
             return
+        await stop.wait_for(pause)
+
+
+async def _prove(
+    store: Store, targets: Sequence[Target], account: _Account, stop: Stop, observe: Observer
+) -> None:
+    """Remove until a pass was clean, and the server behind it is the same after the last look.
+
+    Without that, a server killed after the pass would bring back from its dump what was removed.
+    """
+    account.proven = False
+    for _ in range(PROOFS):
+        server = await _identity(store)
+        await _pass(store, targets, account, stop, observe)
+        if stop.is_set():
+            return
+        account.left = await _look(store, targets, account, stop, server)
+        if stop.is_set():
+            return
+        account.proven = server is not None and (None in server or await _identity(store) == server)
+        if account.proven:
+            return
+    msg = f"{PROOFS} passes were followed by another server than they began on"
+    raise UnreachableError(msg, "nothing is proven: run it again when the server is stable")
+
+
+async def _identity(store: Store) -> tuple[str | None, ...] | None:
+    """Return which server this is, or None while it is away: the scan that follows waits for it."""
+    try:
+        return await store.identity()
+    except SilenceError:
+        raise
+    except UnreachableError:
+        return None
 
 
 async def _pass(
-    store: Store, target: Target, account: _Account, stop: Stop, observe: Observer
-) -> int:
-    """Walk and unlink until one walk was unbroken; return how many keys that last walk found."""
-    found = 0
-    account.passes += 1
-    async with aclosing(store.pages(target.pattern)) as pages:
+    store: Store, targets: Sequence[Target], account: _Account, stop: Stop, observe: Observer
+) -> None:
+    """Walk and unlink until one walk was unbroken."""
+    account.begin_pass()
+    async with aclosing(store.pages(_pattern(targets))) as pages:
         async for page in pages:
             if page.anew:
-                account.passes += 1
-                account.exact = False
-                found = 0
-            keys = [key for key in page.keys if key.startswith(target.start)]
-            if keys:
-                found += len(keys)
-                await _unlink(store, keys, target, account)
-                observe(Progress("removing", account.deleted, failed=account.failed))
+                account.begin_pass()
+            keys = (key for key in page.keys if key not in account.refused)
+            found = _among(keys, targets)
+            if found:
+                account.begin(found)
+                account.settle(found, await store.unlink([key for key, _ in found]))
+                observe(Progress("removing", account.deleted, failed=account.failed.total()))
             if stop.is_set():
                 break
-    return found
 
 
-async def _unlink(store: Store, keys: list[bytes], target: Target, account: _Account) -> None:
-    outcomes = await store.unlink(keys)
-    account.matched[target.name] += len(keys)
-    if outcomes.resent:
-        account.exact = False
-    if outcomes.error is not None:
-        account.deleted += sum(reply for reply in outcomes.replies if isinstance(reply, int))
-        account.exact = False
-        raise outcomes.error
-    refusals = [reply for reply in outcomes.replies if isinstance(reply, CachectlError)]
-    if len(refusals) == len(keys) and not account.deleted:
-        raise refusals[0]  # nothing may be removed at all
-    for key, reply in zip(keys, outcomes.replies, strict=True):
-        if isinstance(reply, int):
-            account.deleted += reply
-        else:
-            account.refuse(key, reply if isinstance(reply, CachectlError) else _NEVER_ANSWERED)
+async def _look(
+    store: Store,
+    targets: Sequence[Target],
+    account: _Account,
+    stop: Stop,
+    server: tuple[str | None, ...] | None,
+) -> int | None:
+    """Count what is there after the clean pass: it was written since that began.
 
-
-async def _look_again(
-    store: Store, targets: Sequence[Target], account: _Account, stop: Stop
-) -> None:
-    """Count what is there after the clean passes: it was written since they began."""
-    if stop.is_set():
-        return
-    try:
-        for target in targets:
-            seen = 0
-            async with aclosing(store.pages(target.pattern)) as pages:
-                async for page in pages:
-                    seen = 0 if page.anew else seen
-                    seen += sum(key.startswith(target.start) for key in page.keys)
-                    if stop.is_set():
-                        return
-            account.found_after += seen
-    except UnreachableError:
-        return  # what is older is proven gone; what is younger stays unknown, and the report says so
-    account.looked = True
+    On a server that does not say who it is, only a pass proves anything: there is no look, None.
+    """
+    if server is None or None in server:
+        return None if account.found else 0
+    left, seen = 0, set[bytes]()
+    async with aclosing(store.pages(_pattern(targets))) as pages:
+        async for page in pages:
+            if page.anew:
+                left = 0
+                seen.clear()
+            new = [key for key, _ in _among(page.keys, targets) if key not in seen]
+            left += len(new)
+            seen.update(new[: REMEMBERED - len(seen)])
+            if stop.is_set():
+                return None
+    return left
 
 
 def _report(
@@ -249,19 +340,19 @@ def _report(
     must_match: bool = False,
 ) -> FlushReport:
     lost = isinstance(account.error, UnreachableError)
-    left = account.found_after if account.looked else None
+    left = account.left if account.proven else None
     return FlushReport(
         namespaces=tuple(NamespaceCount(*item) for item in account.matched.most_common()),
         matched=account.matched.total(),
         deleted=account.deleted,
-        deleted_exact=account.exact,
-        written_meanwhile=left if account.proven else None,
+        deleted_exact=account.exact and not account.in_flight,
+        written_meanwhile=None if left is None else max(left - account.failed.total(), 0),
         remaining=left,
-        failed=account.failed,
+        failed=account.failed.total(),
         passes=account.passes,
         seconds=perf_counter() - start,
         dry_run=dry_run,
-        stopped="connection" if lost else stopped,
+        stopped=stopped or ("connection" if lost else None),
         errors=tuple(account.errors),
         proven=account.proven,
         must_be_empty=must_be_empty,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from cachectl.config.settings import Threshold
-from cachectl.errors import CachectlError, DeniedError, SilenceError
+from cachectl.errors import CachectlError, DeniedError, SilenceError, UsageError
 from cachectl.models import Check, HealthReport, Verdict
 from cachectl.store.store import Store, Vitals
 
@@ -22,6 +22,7 @@ async def health(
     """Ask the server how it is, twice `interval` seconds apart, and judge.
 
     An unreachable server is a result, not an exception; it is one within `timeout` + `interval` seconds.
+    Raises `UsageError` and `ConfigError` for settings that no server can be asked with.
     """
     first: Vitals | None = None
     try:
@@ -30,6 +31,8 @@ async def health(
             start = perf_counter()
             await asyncio.sleep(interval)
             second = (await store.vitals(pings=1))[0]
+    except UsageError:
+        raise
     except TimeoutError:
         silence = SilenceError(f"the server stopped answering within {timeout + interval:g}s")
         return HealthReport((_unreachable(silence),))
@@ -44,10 +47,9 @@ async def wait_until_ready(
     """Ask again and again until nothing is critical, for at most `wait` seconds; return the last."""
     end = perf_counter() + wait
     while True:
-        left = max(end - perf_counter(), 0.05)
-        report = await health(
-            store, thresholds, interval=min(interval, left), timeout=min(timeout, left)
-        )
+        left = max(end - perf_counter(), WAIT_PAUSE)
+        pause = min(interval, left / 2)
+        report = await health(store, thresholds, interval=pause, timeout=min(timeout, left - pause))
         if report.status != "critical" or perf_counter() + WAIT_PAUSE >= end:
             return report
         await asyncio.sleep(WAIT_PAUSE)
@@ -121,6 +123,11 @@ def _reachable(vitals: Vitals) -> Check:
     refused = vitals.ping if isinstance(vitals.ping, CachectlError) else None
     if refused is not None and not isinstance(refused, DeniedError):
         return Check("reachable", "critical", refused.message)
+    told = (
+        refused is None or vitals.greeting.get("role") or not isinstance(vitals.info, DeniedError)
+    )
+    if not told:
+        return Check("reachable", "skipped", "denied")
     software = f"{vitals.greeting.get('server') or 'server'} {vitals.greeting.get('version') or ''}"
     return Check("reachable", "ok", f"{software.strip()} answers at {vitals.node}")
 
@@ -189,6 +196,11 @@ def _hit_rate(info: Info, later: Info, threshold: Threshold) -> Check:
 
 
 def _persistence(info: Info, threshold: Threshold, later: Info) -> Check:
+    """Judge the last save, and the age of what was not saved since.
+
+    A server that is not to save at all does not tell so: it is for the settings to bound that age. What
+    goes into an append-only file is saved without any.
+    """
     failed = [
         name
         for name in ("rdb_last_bgsave_status", "aof_last_bgrewrite_status", "aof_last_write_status")
@@ -201,7 +213,7 @@ def _persistence(info: Info, threshold: Threshold, later: Info) -> Check:
     if saved is None or changes is None:
         return _not_told("persistence", "rdb_last_save_time")
     message = f"the last save was good, {changes} changes since"
-    if now is None or not changes:
+    if now is None or not changes or info.get("aof_enabled") == "1":
         return Check("persistence", "ok", message)
     age = max(now / 1e6 - saved, 0.0)
     return _graded("persistence", age, "s", threshold, message)

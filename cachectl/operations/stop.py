@@ -19,7 +19,7 @@ class Stop:
     def __init__(self) -> None:
         """Start unset."""
         self._event = asyncio.Event()
-        self.reason: "Stopped | None" = None
+        self.reason: Stopped | None = None
 
     def set(self, reason: "Stopped") -> None:
         """Ask for the end; the first reason stays."""
@@ -35,9 +35,17 @@ class Stop:
         """Wait until the end is asked for."""
         await self._event.wait()
 
+    async def wait_for(self, seconds: float) -> None:
+        """Wait so long, or until the end is asked for."""
+        waiting = asyncio.ensure_future(self.wait())
+        try:
+            await asyncio.wait({waiting}, timeout=seconds)
+        finally:
+            waiting.cancel()
 
-async def until(stop: Stop, work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` to its end, or, once `stop` is set, for at most `GRACE` seconds more.
+
+async def until(stop: Stop, work: Coroutine[Any, Any, None], grace: float = GRACE) -> None:
+    """Do `work` to its end, or, once `stop` is set, for at most `grace` seconds more.
 
     Work that is cancelled then has left its account in what it was given. Raises what `work` raises.
     """
@@ -46,7 +54,7 @@ async def until(stop: Stop, work: Coroutine[Any, Any, None]) -> None:
     try:
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            await asyncio.wait({task}, timeout=GRACE)
+            await asyncio.wait({task}, timeout=grace)
     finally:
         stopped.cancel()
         task.cancel()

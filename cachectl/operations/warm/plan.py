@@ -1,15 +1,12 @@
-"""What a warm is to do: its options, and the requests ranked by how often they are asked."""
+"""What a warm is to do: its options, and which of them exclude each other."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+import math
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from cachectl.config.settings import UNSET, NamespaceSettings, PythonOrigin, Unset
-from cachectl.errors import InputError, UsageError
-from cachectl.models import MAX_ERRORS, Batch, Problem, Request, RequestBatch
-from cachectl.sources.feed import in_thread
-from cachectl.sources.lines import entry_batches
-from cachectl.sources.requests import request_batches
+from cachectl.errors import UsageError
+from cachectl.sources.reading import STDIN
 
 
 class Only(NamedTuple):
@@ -26,8 +23,8 @@ class MaxFailed(NamedTuple):
     share: float = 0.0
 
     def of(self, entries: int) -> int:
-        """Return the number for so many entries."""
-        return self.number + int(self.share * entries)
+        """Return the number for so many entries; 29 % of 100 are 29, whatever floats make of it."""
+        return self.number + math.floor(self.share * entries + 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,80 +67,12 @@ class Warm:
         if not self.verify_only and not self.sources:
             msg = "there is nothing to warm"
             raise UsageError(msg, "name a file of entries, or a job of the settings")
+        if self._read().count(STDIN) > 1:
+            msg = "stdin is named twice, and can be read once"
+            raise UsageError(msg)
 
-
-class Ranked(NamedTuple):
-    """Requests by key, most asked first, and the lines that were bad."""
-
-    requests: list[Request]
-    sources: dict[bytes, str]
-    bad: int
-    problems: list[Problem]
-
-    @property
-    def total(self) -> int:
-        """The number of requests, each key as often as it is asked."""
-        return sum(request.count for request in self.requests)
-
-
-async def batches_of_entries(
-    sources: Sequence[str], stdin: BinaryIO
-) -> AsyncGenerator[Batch, None]:
-    """Yield the entries of all sources, read in a thread."""
-
-    def read() -> Iterator[Batch]:
-        for source in sources:
-            yield from entry_batches(source, stdin=stdin)
-
-    async for batch in in_thread(read()):
-        yield batch
-
-
-async def rank(sources: Sequence[str], namespace: str | None, stdin: BinaryIO) -> Ranked:
-    """Read all requests and return them by key, most asked first; equals stay in their order.
-
-    Raises `InputError` for a source that cannot be read.
-    """
-
-    def read() -> Iterator[RequestBatch]:
-        for source in sources:
-            yield from request_batches(source, namespace=namespace, stdin=stdin)
-
-    found: dict[bytes, Request] = {}
-    names: dict[bytes, str] = {}
-    problems: list[Problem] = []
-    bad = 0
-    async for batch in in_thread(read()):
-        bad += len(batch.problems)
-        problems += batch.problems[: MAX_ERRORS - len(problems)]
-        for request in batch.requests:
-            _add(found, names, request, batch.source)
-    requests = sorted(found.values(), key=lambda request: -request.count)
-    return Ranked(requests, names, bad, problems)
-
-
-def _add(
-    found: dict[bytes, Request], names: dict[bytes, str], request: Request, source: str
-) -> None:
-    before = found.get(request.key)
-    if before is None:
-        found[request.key] = request
-        names[request.key] = source
-    else:
-        params: dict[str, Any] | None = before.params or request.params
-        found[request.key] = before._replace(params=params, count=before.count + request.count)
-
-
-async def read_sample(
-    sources: Sequence[str], namespace: str | None, stdin: BinaryIO
-) -> list[Request]:
-    """Return the requests of a sample; raise `InputError` for the first bad line.
-
-    A sample is what the proof stands on: one that is not wholly read proves something else.
-    """
-    ranked = await rank(sources, namespace, stdin)
-    if ranked.problems:
-        first = ranked.problems[0]
-        msg = f"{first.source}:{first.line}: {first.message}"
-        raise InputError(msg, "every line of a sample for --verify must be a request")
-    return ranked.requests
+    def _read(self) -> tuple[str, ...]:
+        """Return every source that will be read."""
+        if self.sample is None or self.sample == "same":
+            return self.sources
+        return self.sample if self.verify_only else self.sources + self.sample

@@ -2,26 +2,38 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from cachectl.errors import BusyError, CachectlError, ReadOnlyServerError
+from cachectl.errors import BusyError, CachectlError, InputError, ReadOnlyServerError
 from cachectl.models import MAX_ERRORS, Observer, Problem, Progress
 from cachectl.operations.stop import Stop
 from cachectl.store.store import Write
 from cachectl.store.stream import UNKNOWN, UNSENT, Outcomes
+
+_NEVER_ANSWERED = "never answered: it may be written or not"
+
+
+class Sent(NamedTuple):
+    """One entry on its way into the cache, and where it came from."""
+
+    write: Write
+    source: str
+    line: int
 
 
 @dataclass(slots=True)
 class Tally:
     """Counts; every entry that was read and has no other fate is `unsent`.
 
-    `in_flight` is what is being written: should that be cancelled, it is unknown.
+    `in_flight` is what is being written: should that be cancelled, it is unknown. `begun` tells that
+    something was sent: from then on work ends with a report, whatever happens.
     """
 
     stop: Stop
     observe: Observer
     fail_fast: bool
-    doing: str
     total: int | None = None
+    begun: bool = False
     entries: int = 0
     written: int = 0
     skipped: int = 0
@@ -53,12 +65,13 @@ class Tally:
 
     def begin(self, count: int) -> None:
         """Note what is about to be sent."""
+        self.begun = True
         self.in_flight += count
 
-    def settle(self, writes: Sequence[tuple[Write, str, int]], outcomes: Outcomes) -> None:
-        """Enter what became of writes, each given with its source and line."""
-        self.in_flight -= len(writes)
-        for (write, source, line), reply in zip(writes, outcomes.replies, strict=True):
+    def settle(self, batch: Sequence[Sent], outcomes: Outcomes) -> None:
+        """Enter what became of a batch."""
+        self.in_flight -= len(batch)
+        for (write, source, line), reply in zip(batch, outcomes.replies, strict=True):
             if reply is True:
                 self.written += 1
                 self.size += len(write.key) + len(write.value)
@@ -66,22 +79,28 @@ class Tally:
                 self.skipped += 1
             elif reply is UNKNOWN:
                 self.unknown += 1
-                self._note(
-                    Problem("never answered: it may be written or not", source, line, write.key)
-                )
+                self._note(Problem(_NEVER_ANSWERED, source, line, write.key))
             elif reply is not UNSENT:
                 self._refused(reply, Problem(reply.message, source, line, write.key))
         if outcomes.error is not None:
-            self.error = outcomes.error
-            self.stop.set("connection")
+            self.end(outcomes.error)
         self.tell()
+
+    def end(self, error: CachectlError) -> None:
+        """Let the work end with an error; the first one stays."""
+        self.error = self.error or error
+        self.stop.set("input" if isinstance(error, InputError) else "connection")
+
+    def close(self) -> None:
+        """Enter what was cancelled while it was in flight."""
+        self.unknown += self.in_flight
+        self.in_flight = 0
 
     def _refused(self, reply: CachectlError, problem: Problem) -> None:
         self.fail(problem)
         if isinstance(reply, ReadOnlyServerError | BusyError):
             # refused as a whole, not for this entry: nothing that follows would be taken either
-            self.error = self.error or reply
-            self.stop.set("connection")
+            self.end(reply)
 
     def _note(self, problem: Problem) -> None:
         if len(self.errors) < MAX_ERRORS:
@@ -90,4 +109,4 @@ class Tally:
     def tell(self) -> None:
         """Tell whoever looks on."""
         done = self.written + self.skipped + self.failed + self.unknown
-        self.observe(Progress(self.doing, done, self.total, self.failed))
+        self.observe(Progress("warming", done, self.total, self.failed))

@@ -1,0 +1,91 @@
+"""Origins that the tests warm with; what they did stands in module variables."""
+
+import asyncio
+import threading
+from typing import Any
+
+calls: list[dict[str, Any]] = []
+running = most = 0
+lock = threading.Lock()
+never = threading.Event()
+
+
+def forget() -> None:
+    global running, most  # noqa: PLW0603
+    calls.clear()
+    running = most = 0
+
+
+def _enter(params: dict[str, Any]) -> None:
+    global running, most  # noqa: PLW0603
+    with lock:
+        calls.append(params)
+        running += 1
+        most = max(most, running)
+
+
+def _leave() -> None:
+    global running  # noqa: PLW0603
+    with lock:
+        running -= 1
+
+
+def plain(**params: Any) -> Any:
+    _enter(params)
+    try:
+        return {"é": params, "list": [1.5, None]}
+    finally:
+        _leave()
+
+
+async def coroutine(**params: Any) -> Any:
+    _enter(params)
+    try:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return {"é": params, "list": [1.5, None]}
+    finally:
+        _leave()
+
+
+def slow(**params: Any) -> Any:
+    _enter(params)
+    never.wait(0.005)
+    _leave()
+    return params
+
+
+async def hangs(**params: Any) -> Any:
+    _enter(params)
+    await asyncio.Event().wait()
+
+
+def hangs_in_thread(**params: Any) -> Any:
+    _enter(params)
+    never.wait(20)
+
+
+async def mixed(n: int) -> Any:
+    """Every third raises, every fifth hangs, every seventh is no JSON."""
+    _enter({"n": n})
+    if n % 3 == 0:
+        msg = f"no {n}"
+        raise ValueError(msg)
+    if n % 5 == 0:
+        await asyncio.Event().wait()
+    return object() if n % 7 == 0 else n
+
+
+async def first_twenty(n: int) -> Any:
+    """The first twenty return at once, all others never."""
+    _enter({"n": n})
+    if n >= 20:
+        await asyncio.Event().wait()
+    return n
+
+
+async def quick_or_long(n: int) -> Any:
+    """Even ones take a little, odd ones longer than a stop waits for."""
+    _enter({"n": n})
+    await asyncio.sleep(0.35 if n % 2 else 0.05)
+    return n
