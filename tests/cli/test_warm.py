@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ warm:
 
 
 @pytest.fixture
-def jobs(settings, workdir: Path) -> Path:
+def jobs(settings: Callable[[str], Path], workdir: Path) -> Path:
     data = workdir / "data"
     data.mkdir()
     (workdir / "natal_origin2.py").write_text(ORIGIN)

@@ -87,7 +87,9 @@ def test_a_stdin_that_does_not_block_is_read_to_its_end() -> None:
         writer.join()
 
 
-@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xef\xbb\xbf", gzip.compress(b"", mtime=0)], ids=["nothing", "bom", "gzip"]
+)
 def test_nothing_is_no_line(data: bytes) -> None:
     assert texts(data) == []
 
@@ -135,6 +137,7 @@ def test_cut_gzip_gives_its_lines_and_then_the_error(
         gzip.compress(b"one\n")[:-8] + b"12345678",
         gzip.compress(b"one\n") + b"garbage",
     ],
+    ids=["no gzip", "wrong checksum", "garbage behind"],
 )
 def test_corrupt_gzip_is_an_error(data: bytes) -> None:
     with pytest.raises(InputError, match="the gzip data is corrupt in line"):
