@@ -305,6 +305,9 @@ class ServerProcess:
                 if self._baseline and self._baseline[name] != value:
                     connection.call("CONFIG", "SET", name, self._baseline[name])
             connection.call("FLUSHALL")
+            if b"rdb_last_bgsave_status:err" in connection.call("INFO", "persistence"):
+                connection.call("SAVE")  # a save that failed is told until one succeeds
+                (self.directory / "dump.rdb").unlink()
             connection.call("SCRIPT", "FLUSH")
             connection.call("ACL", "LOG", "RESET")
             connection.call("CONFIG", "RESETSTAT")

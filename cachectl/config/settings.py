@@ -115,7 +115,7 @@ DEFAULT_HEALTH: Final = {
     "memory": Threshold(0.85, 0.95),
     "evictions": Threshold(100.0, 1000.0),
     "hit_rate": Threshold(0.5, None),
-    "persistence": Threshold(3600.0, 86400.0),
+    "persistence": Threshold(),  # whether saving is wanted is not told: it is judged when set
     "replication": Threshold(10.0, 60.0),
     "clients": Threshold(0.8, 0.95),
 }

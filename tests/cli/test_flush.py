@@ -1,16 +1,11 @@
 """flush: asked, confirmed, protected; and what it reports."""
 
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run
+from tests.cli.terminal import Terminal
 from tests.servers import ServerProcess
 
 PROTECTED = """
@@ -171,39 +166,6 @@ def test_a_denied_command_is_4_before_anything(run: Run, server: ServerProcess):
         assert (result.code, result.out) == (4, b""), rules
         assert "ACL SETUSER u +" in result.err
     assert server.raw("DBSIZE") == 3
-
-
-class Terminal:
-    """cachectl on a pseudo-terminal: type, and read what is shown."""
-
-    def __init__(self, words: list[str], cwd: Path) -> None:
-        self._master, slave = pty.openpty()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "cachectl", *words],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            cwd=cwd,
-            env={**os.environ, "COLUMNS": "60", "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        os.close(slave)
-        self.shown = ""
-
-    def expect(self, text: str, seconds: float = 20.0) -> None:
-        end = time.monotonic() + seconds
-        while text not in self.shown:
-            left = end - time.monotonic()
-            assert left > 0, f"{text!r} is not in {self.shown!r}"
-            if select.select([self._master], [], [], left)[0]:
-                self.shown += os.read(self._master, 65536).decode()
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def end(self) -> int:
-        code = self._process.wait(20)
-        os.close(self._master)
-        return code
 
 
 @pytest.mark.parametrize(("answer", "left", "code"), [("y\n", 0, 0), ("n\n", 5, 5), ("\n", 5, 5)])
