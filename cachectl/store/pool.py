@@ -29,7 +29,8 @@ class Pool:
 
     async def tries(self, patience: Patience) -> Tries:
         """Begin attempts at this node. Their clock does not count what reading a password takes."""
-        await self.connector.read_login()
+        if not self.connected:
+            await self.connector.read_login()
         return Tries(patience)
 
     async def borrow(self, silence: float) -> Wire:

@@ -18,6 +18,7 @@ from cachectl.errors import (
 )
 from cachectl.errors import WrongTypeError as WrongType
 from cachectl.store.connect import Connector
+from cachectl.store.hints import explained
 from cachectl.store.info import parse_info
 from cachectl.store.pool import Pool
 from cachectl.store.scan import Page, pages
@@ -25,7 +26,14 @@ from cachectl.store.stream import UNKNOWN, Outcomes, Unanswered, stream
 from cachectl.store.topology import Standalone
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Greeting
-from cachectl.store.writing import Write, milliseconds, seconds_left, write_command, written
+from cachectl.store.writing import (
+    Write,
+    key_facts,
+    milliseconds,
+    seconds_left,
+    write_command,
+    written,
+)
 
 __all__ = ["KEEP", "Keep", "Store", "Vitals", "Write"]
 
@@ -137,7 +145,7 @@ class Store:
         try:
             return await self._call(key, *command, idempotent=False, tries=tries) is not None
         except UnreachableError as error:
-            if not error.maybe_applied or tries.left <= 0:
+            if not error.maybe_applied:
                 raise
             return await self._settle(key, value, command, error, tries)
 
@@ -237,7 +245,8 @@ class Store:
         ]
         replies = await self._answers(commands, [key for key in keys for _ in range(3)])
         return [
-            _facts(*three) for three in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+            key_facts(*three)
+            for three in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
         ]
 
     async def pages(
@@ -254,7 +263,8 @@ class Store:
                     async for page in found:
                         yield page
                 except CachectlError as error:
-                    raise self._explained(error, b"SCAN") from error
+                    explained(error, b"SCAN", self._connector.user)
+                    raise
 
     async def writable(self) -> None:
         """Raise `ReadOnlyServerError` when a primary is none: a replica that takes no writes."""
@@ -267,15 +277,18 @@ class Store:
                 raise await self._read_only(node)
 
     async def identity(self) -> tuple[str | None, ...]:
-        """Return what tells these servers from others: each primary's run, None where it is denied."""
-        return tuple([await self._run_id(node) for node in self._topology.primaries()])
+        """Return what tells these servers and their data from others; None where it is denied.
 
-    async def _run_id(self, node: Pool) -> str | None:
+        Each primary's run, and its replication id: one that took over another's data keeps its run.
+        """
+        return tuple([await self._identity(node) for node in self._topology.primaries()])
+
+    async def _identity(self, node: Pool) -> str | None:
         try:
-            info: bytes = await self._ask(node, b"INFO", b"server")
+            info = parse_info(await self._ask(node, b"INFO"))
         except DeniedError:
             return None
-        return parse_info(info).get("run_id")
+        return f"{info.get('run_id')} {info.get('master_replid')}"
 
     async def vitals(self, pings: int = 5) -> list[Vitals]:
         """Ask every node how it is; raises our errors for one that cannot be asked at all."""
@@ -306,9 +319,9 @@ class Store:
             await stream(node, self._patience, commands, outcomes, places)
         for place, reply in enumerate(outcomes.replies):
             if isinstance(reply, CachectlError):
-                self._explained(reply, commands[place][0])
+                explained(reply, commands[place][0], self._connector.user)
         if outcomes.error is not None:
-            self._explained(outcomes.error, b"")
+            explained(outcomes.error, b"", self._connector.user)
         return outcomes
 
     async def _answers(self, commands: Sequence[tuple[bytes, ...]], keys: list[bytes]) -> list[Any]:
@@ -360,17 +373,7 @@ class Store:
             reply.maybe_applied = in_doubt
         if isinstance(reply, ReadOnlyServerError):
             raise await self._read_only(node)
-        raise self._explained(reply, command[0])
-
-    def _explained(self, error: CachectlError, command: bytes) -> CachectlError:
-        """Add to a refusal what helps against it."""
-        if error.hint is None:
-            error.hint = _HINTS.get(error.code)
-        if isinstance(error, DeniedError):
-            rule = f"+{command.decode().lower()}" if command else "+COMMAND"
-            rule = next((r for words, r in _RULES if words in error.message), rule)
-            error.hint = f"allow it on the server: ACL SETUSER {self._connector.user} {rule}"
-        return error
+        raise explained(reply, command[0], self._connector.user)
 
     async def _read_only(self, node: Pool) -> ReadOnlyServerError:
         """Return the error for a replica; it names the primary where the server tells."""
@@ -383,26 +386,3 @@ class Store:
             hint += f": {role[1].decode('utf-8', 'replace')}:{role[2]}"
         where = node.connector.where
         return ReadOnlyServerError(f"READONLY {where} is a replica and takes no writes", hint)
-
-
-_RULES = (
-    ("permissions to access a key", "~PATTERN"),
-    ("permissions to access one of the keys", "~PATTERN"),
-    ("permissions to access database", "db=NUMBER"),
-)
-"""What is refused, in the server's words, and the rule that allows it."""
-
-_HINTS = {
-    "out_of_memory": "raise maxmemory, or let the server evict (maxmemory-policy)",
-    "wrong_type": "look at it: cachectl inspect KEY",
-    "not_ready": "wait until it serves: cachectl health --wait 60s",
-    "busy": "cachectl health says what it is busy with",
-}
-
-
-def _facts(kind: Any, pttl: Any, memory: Any) -> tuple[Any, Any, Any]:
-    """Return type, TTL and memory as they are told; a key that vanished in between was never there."""
-    left = seconds_left(pttl) if isinstance(pttl, int) else pttl
-    if left is False:
-        return "none", None, None
-    return kind.decode() if isinstance(kind, bytes) else kind, left, memory

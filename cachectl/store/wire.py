@@ -201,7 +201,8 @@ class Wire:
                 raise ReplyTooLargeError(msg)
             self._parser.feed(chunk)
             reply = self._parser.gets()
-            _bear(timeout, silence)
+            if reply is _MORE or self._pending > 1:  # there is more to wait for
+                _bear(timeout, silence)
         if isinstance(reply, hiredis.PushNotification):
             # protocol 2 has none: whoever sent it would shift every later reply by one
             msg = f"{self.where} sent a message nobody asked for"

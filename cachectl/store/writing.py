@@ -64,3 +64,11 @@ def written(reply: Any) -> Any:
     if isinstance(reply, CachectlError) and reply.message.startswith("BUSYKEY"):
         return False
     return reply
+
+
+def key_facts(kind: Any, pttl: Any, memory: Any) -> tuple[Any, Any, Any]:
+    """Return type, TTL and memory as they are told; a key that vanished in between was never there."""
+    left = seconds_left(pttl) if isinstance(pttl, int) else pttl
+    if left is False:
+        return "none", None, None
+    return kind.decode() if isinstance(kind, bytes) else kind, left, memory
