@@ -33,7 +33,7 @@ from cachectl.store.store import Store
 from tests.conftest import FreshServer
 from tests.proxies import Certificates, Chunk, Proxy, Step, held, make_certificates
 from tests.servers import ServerProcess, binaries, free_port
-from tests.store.stores import PATIENT, run, store_on, timed, unix, until
+from tests.store.stores import PATIENT, first_page, run, store_on, timed, unix, until
 
 CANARY = "canary-7b1"
 
@@ -186,7 +186,8 @@ def test_a_password_from_a_slow_command_is_no_silence(server: ServerProcess) -> 
         (outcome,) = (await store.exist([b"k"])).replies
         assert outcome == 0
 
-    run(server, work, hurried, credentials=credentials)
+    with Proxy(server, latency=0.005) as proxy:
+        run(proxy, work, hurried, credentials=credentials)
     assert log.read_text() == "x\n"
 
 
@@ -200,8 +201,17 @@ def test_a_database_that_is_not_there(any_server: ServerProcess) -> None:
 def test_a_database_that_may_not_be_selected(any_server: ServerProcess) -> None:
     """NOPERM at SELECT: the hint allows SELECT, not the command that was wanted."""
     any_server.raw("ACL", "SETUSER", "default", "-select")
-    error = failure(any_server.url[:-1] + "3", DeniedError)
-    assert error.hint == "allow it on the server: ACL SETUSER default +select"
+    hint = "allow it on the server: ACL SETUSER default +select"
+    assert failure(any_server.url[:-1] + "3", DeniedError).hint == hint
+
+    async def work(store: Store) -> None:
+        outcomes = await store.exist([b"k"])
+        assert isinstance(outcomes.error, DeniedError)
+        with pytest.raises(DeniedError) as caught:
+            await first_page(store)
+        assert outcomes.error.hint == caught.value.hint == hint
+
+    run(any_server.url[:-1] + "3", work)
 
 
 def test_a_server_without_hello_and_info(

@@ -278,8 +278,11 @@ def test_identity_vitals_ping_and_writable(any_server: ServerProcess) -> None:
     async def work(store: Store) -> None:
         await store.ping()
         await store.writable()
-        (run_id,) = await store.identity()
+        (identity,) = await store.identity()
+        assert identity is not None
+        run_id, data = identity.split()
         assert run_id == any_server.info("server")["run_id"]
+        assert data == any_server.info("replication")["master_replid"]
         (vitals,) = await store.vitals(5)
         assert vitals.node == any_server.url
         assert vitals.greeting["mode"] == "standalone"

@@ -34,11 +34,14 @@ def test_out_of_memory_is_told_for_each_entry(any_server: ServerProcess) -> None
     """With noeviction a full server refuses entries one by one; what fits is written."""
     any_server.raw("CONFIG", "SET", "maxmemory-policy", "noeviction")
     any_server.raw("SET", "old", "x")
+    deadline = monotonic() + 10
+    while any_server.info("memory")["lazyfree_pending_objects"] != "0":
+        assert monotonic() < deadline
     used = int(any_server.info("memory")["used_memory"])
-    any_server.raw("CONFIG", "SET", "maxmemory", used + 3_000_000)
+    any_server.raw("CONFIG", "SET", "maxmemory", used + 20_000_000)
 
     async def work(store: Store) -> None:
-        writes = [Write(b"k%d" % i, b"canary" * 20_000) for i in range(100)]
+        writes = [Write(b"k%d" % i, b"canary" * 100_000) for i in range(100)]
         replies = final(await store.write(writes))
         written = [reply for reply in replies if reply is True]
         refused = [reply for reply in replies if isinstance(reply, OutOfMemoryError)]
@@ -48,7 +51,7 @@ def test_out_of_memory_is_told_for_each_entry(any_server: ServerProcess) -> None
         there = final(await store.exist([write.key for write in writes]))
         assert there == [int(reply is True) for reply in replies]
         with pytest.raises(OutOfMemoryError) as caught:
-            await store.set(b"k", b"canary" * 20_000)
+            await store.set(b"k", b"canary" * 100_000)
         assert "maxmemory" in (caught.value.hint or "")
         for error in (*refused, caught.value):
             assert "canary" not in error.message

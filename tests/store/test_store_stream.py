@@ -29,6 +29,7 @@ from tests.proxies import (
     cut_after,
     delayed,
     held,
+    passes,
     random_cuts,
 )
 from tests.servers import ServerProcess
@@ -309,7 +310,7 @@ def test_the_window_bounds_what_is_in_flight(server: ServerProcess) -> None:
                 store.write([Write(b"k%d" % i, b"x" * 1000) for i in range(5000)])
             )
             await until(lambda: proxy.bytes["up"] - before >= WINDOW)
-            proxy.plan = byte_by_byte
+            proxy.plan = passes
             assert not task.done()
             assert proxy.bytes["up"] - before < WINDOW + 5000
             gate.set()
