@@ -7,6 +7,7 @@
     │   └── DependencyError        2  an optional package is not installed
     ├── RefusedError               5  protected, read-only, or not confirmed
     ├── DisabledError              1  the cache is switched off
+    ├── MissingError               1  the key is not in the cache
     ├── UnreachableError           3  the server cannot be reached, or was lost
     │   ├── SilenceError           3  no byte came for as long as is borne
     │   ├── LostError              3  the connection broke
@@ -76,6 +77,13 @@ class DisabledError(CachectlError):
     """The cache is switched off by ENABLE_CACHE or `cache.enabled`."""
 
     code = "disabled"
+    exit_code = 1
+
+
+class MissingError(CachectlError):
+    """The key is not in the cache."""
+
+    code = "missing"
     exit_code = 1
 
 

@@ -67,11 +67,12 @@ def size(text: str) -> int:
 def share(text: str) -> float:
     """Return the share, 0 to 1, of `50%` or `0.5`."""
     text = text.strip()
-    number, scale = (text[:-1].rstrip(), 100.0) if text.endswith("%") else (text, 1.0)
-    if not re.fullmatch(_NUMBER, number) or not 0 <= float(number) / scale <= 1:
+    number, scale = (text[:-1].rstrip(), "e-2") if text.endswith("%") else (text, "")
+    # the decimal point is moved in the text: 0.9 / 100 is a little more than 0.009
+    if not re.fullmatch(_NUMBER, number) or not 0 <= float(number + scale) <= 1:
         msg = "expected a share like 50% or 0.5, from 0 to 1"
         raise ValueError(msg)
-    return float(number) / scale
+    return float(number + scale)
 
 
 def rate(text: str) -> float:

@@ -24,7 +24,8 @@ def ending(run: Callable[[], Any], said: Globals, words: Sequence[str]) -> int: 
     """Run the command line and return the exit code; show what went wrong."""
     try:
         code = run()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.Exit as done:
         return done.exit_code
@@ -38,9 +39,9 @@ def ending(run: Callable[[], Any], said: Globals, words: Sequence[str]) -> int: 
         return 0
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        show_error(
-            CachectlError(f"cannot go on: {reason.lower()}"), as_json=wants_json(said, words)
-        )
+        failure = CachectlError(f"cannot go on: {reason.lower()}")
+        failure.code = "output"
+        show_error(failure, as_json=wants_json(said, words))
         leave()
         return 1
     except Exception as error:  # noqa: BLE001
@@ -104,5 +105,7 @@ def show_error(error: CachectlError, *, as_json: bool) -> None:
 
 def show_error_line(line: str) -> None:
     """Print a line on stderr; what the terminal cannot show is escaped."""
+    if sys.stderr is None:  # closed before we began: 2>&-
+        return
     encoding = sys.stderr.encoding or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)

@@ -1,7 +1,6 @@
 """get, set, delete, key, inspect, scan: single keys and their list."""
 
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -10,16 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cachectl.cli import options
+from cachectl.cli.ending import show_error
 from cachectl.cli.render import json as as_json
 from cachectl.cli.render import out, text
-from cachectl.cli.session import Session
+from cachectl.cli.session import Session, stdin_bytes
 from cachectl.config.ttl import default_ttl
-from cachectl.errors import DisabledError, InputError, UsageError
-from cachectl.keys import make_key, to_text
+from cachectl.errors import (
+    DeniedError,
+    DisabledError,
+    InputError,
+    MissingError,
+    UsageError,
+)
+from cachectl.keys import to_text
 from cachectl.units import positive_duration
-from cachectl.values import check_json, key_field, safe, to_json, value_field
+from cachectl.values import check_json, key_field, safe, to_json
 
 if TYPE_CHECKING:
+    from cachectl.models import DeleteReport
+    from cachectl.operations.stop import Stop
     from cachectl.store.store import Keep, Store
 
 EXAMPLES = {
@@ -42,17 +50,22 @@ def get_command(
     key = options.one_key(namespace, words or [])
     session = Session(ctx)
 
-    async def read(store: "Store") -> tuple[bytes | None, float | None]:
+    async def read(store: "Store") -> tuple[bytes | None, Any]:
         value = await store.get(key)
-        wants_ttl = session.as_json and value is not None
-        return value, await store.ttl(key) if wants_ttl else None
+        if value is None or not session.as_json:
+            return value, None
+        try:
+            ttl = await store.ttl(key)
+        except DeniedError as error:
+            return value, error
+        return (None if ttl is False else value), ttl
 
     value, ttl = session.run(read, start_embedded=True)
     if value is None:
         _tell_missing(session, key, namespace, words or [])
         raise typer.Exit(1)
     if session.as_json:
-        as_json.show({**key_field(key), **value_field(value), "ttl": ttl})
+        as_json.show_value(key, value, ttl)
     elif out.is_terminal():
         out.lines([text.pretty(value)])
     else:
@@ -60,8 +73,12 @@ def get_command(
 
 
 def _tell_missing(session: Session, key: bytes, namespace: str | None, words: list[str]) -> None:
-    asked = f" ({options.told_params(namespace, words)})" if namespace is not None else ""
-    session.say(f"not in the cache: {safe(key)}{asked}")
+    asked = options.told_params(namespace, words) if namespace is not None else None
+    missing = MissingError(f"not in the cache: {safe(key)}", asked)
+    if session.as_json:
+        show_error(missing, as_json=True)
+    else:
+        session.say(missing.message + (f" ({asked})" if asked else ""))
 
 
 def set_command(
@@ -161,7 +178,7 @@ def _value(source: str | None, file: str | None, *, string: bool, raw: bool) -> 
             msg = f"{safe(file)}: {(error.strerror or 'cannot be read').lower()}"
             raise InputError(msg) from None
     elif source == "-":
-        data = sys.stdin.buffer.read()
+        data = stdin_bytes().read()
     else:
         data = os.fsencode(source or "")
     if raw:
@@ -202,21 +219,22 @@ def delete_command(
     session = Session(ctx)
     guard_keys(session, keys, confirm or [])
 
-    async def remove(store: "Store") -> Any:
+    async def remove(store: "Store", stop: "Stop") -> "DeleteReport":
         from cachectl.operations.entries import delete
 
-        return await delete(store, keys)
+        return await delete(store, keys, stop)
 
-    report = session.run(remove)
+    report = session.run_stoppable(remove)
     with out.even_unread():
         if session.as_json:
             as_json.show(as_json.delete(report))
         else:
             unknown = f", {report.unknown} unknown" if report.unknown else ""
-            out.lines([f"deleted {report.deleted}, missing {report.missing}{unknown}"])
+            unsent = f", {report.unsent} not asked for" if report.unsent else ""
+            out.lines([f"deleted {report.deleted}, missing {report.missing}{unknown}{unsent}"])
     for line in text.problems(report.errors, report.failed):
         session.say(line)
-    raise typer.Exit(report.exit_code)
+    raise typer.Exit(session.exit_code(report.exit_code, report.stopped))
 
 
 def _named_keys(
@@ -230,7 +248,7 @@ def _named_keys(
         msg = "--keys-from and keys on the command line exclude each other"
         raise UsageError(msg)
     try:
-        data = sys.stdin.buffer.read() if keys_from == "-" else Path(keys_from).read_bytes()
+        data = stdin_bytes().read() if keys_from == "-" else Path(keys_from).read_bytes()
     except OSError as error:
         msg = f"{safe(keys_from)}: {(error.strerror or 'cannot be read').lower()}"
         raise InputError(msg) from None
@@ -251,7 +269,7 @@ def key_command(
     if namespace is None:
         msg = "no namespace is named"
         raise UsageError(msg, "name it: -n NAMESPACE")
-    key = make_key(namespace, **options.params(words or []))
+    key = options.made_key(namespace, words or [])
     if wants_json(ctx.find_root().obj):
         as_json.show({"key": key})
     elif out.is_terminal():

@@ -85,7 +85,7 @@ def flush_command(
 
     report = session.run_stoppable(remove)
     _show(session, report)
-    if not report.matched and not require_match and report.exit_code == 0:
+    if not report.matched and not report.stopped:
         session.warn("nothing matched")
     raise typer.Exit(session.exit_code(report.exit_code, report.stopped))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from cachectl import keys, units
+from cachectl import keys, units, values
 from cachectl.errors import UsageError
 from cachectl.values import safe
 
@@ -58,8 +58,10 @@ def params(words: Sequence[str]) -> dict[str, Any]:
         if name.endswith(":"):
             name = name[:-1]
             try:
+                values.check_json(text.encode("utf-8", "surrogateescape"))
                 value = json.loads(text)
-            except ValueError:
+                values.to_json(value)  # 1e400 is a number that no JSON holds
+            except (ValueError, RecursionError):
                 msg = f"the parameter {safe(name)} is not JSON after :="
                 raise UsageError(msg, f"a text is written {safe(name)}=…") from None
         if name in result:
@@ -72,11 +74,19 @@ def params(words: Sequence[str]) -> dict[str, Any]:
 def one_key(namespace: str | None, words: Sequence[str]) -> bytes:
     """Return the key that the words name: literally, or with a namespace by parameters."""
     if namespace is not None:
-        return keys.to_bytes(keys.make_key(namespace, **params(words)))
+        return keys.to_bytes(made_key(namespace, words))
     if len(words) != 1:
         msg = "no key is named" if not words else "more than one key is named"
         raise UsageError(msg, "name one KEY, or parameters with -n NAMESPACE")
     return literal_key(words[0])
+
+
+def made_key(namespace: str, words: Sequence[str]) -> str:
+    """Return the key that an application computes; raise `UsageError` for an empty namespace."""
+    if not namespace:
+        msg = "an empty name is no namespace"
+        raise UsageError(msg)
+    return keys.make_key(namespace, **params(words))
 
 
 def literal_key(word: str) -> bytes:

@@ -1,11 +1,11 @@
 """How far long work is: a bar on a terminal, a line every ten seconds in a log, or nothing."""
 
+import os
 import sys
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from cachectl.cli.ending import show_error_line
 from cachectl.cli.session import Session
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ def progress(session: Session) -> "Iterator[Observer]":
     """Give an observer that shows what it is told on stderr, as fits whoever looks on."""
     if session.said.quiet:
         yield lambda _progress: None
-    elif sys.stderr.isatty():
+    elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with _bar() as observe:
             yield observe
     else:
-        yield _log()
+        yield _log(session)
 
 
-def _log() -> "Observer":
+def _log(session: Session) -> "Observer":
     last = start = monotonic()
 
     def observe(told: "Progress") -> None:
@@ -37,7 +37,7 @@ def _log() -> "Observer":
         now = monotonic()
         if now - last >= LOG_PAUSE:
             last = now
-            show_error_line(_line(told, now - start))
+            session.say(_line(told, now - start))
 
     return observe
 

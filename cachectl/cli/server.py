@@ -88,4 +88,5 @@ def stop(ctx: typer.Context) -> None:
     if session.as_json:
         as_json.show({"stopped": stopped})
     else:
-        out.lines(["stopped, its data is saved" if stopped else "not running"])
+        where = session.server.address.text if session.server.address.path else "embedded:"
+        out.lines([f"stopped {safe(where)}, its data is saved" if stopped else "not running"])

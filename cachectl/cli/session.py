@@ -1,9 +1,10 @@
 """From settings to an operation on a store: the only `asyncio.run`; signals become `stop`."""
 
+import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import typer
 
@@ -66,22 +67,30 @@ class Session:
     def refuse_read_only(self) -> None:
         """Raise `RefusedError` when nothing may be written here."""
         if self.server.read_only_by is not None:
-            msg = f"the profile {self.server.read_only_by} is read_only"
-            raise RefusedError(msg, "use another profile, or change its read_only")
+            guard = self.server.read_only_by
+            msg = f"{self.server.address.text} is the server of the profile {guard}, which is read_only"
+            raise RefusedError(msg, f"write to another server, or change read_only of {guard}")
 
     def tell(self, line: str) -> None:
         """Say something on stderr to who asked for more (`--verbose`)."""
         if self.said.verbose:
-            show_error_line(safe(line))
+            self._show("note", line)
 
     def say(self, line: str) -> None:
         """Say something on stderr, unless `--quiet`."""
         if not self.said.quiet:
-            show_error_line(safe(line))
+            self._show("note", line)
 
     def warn(self, line: str) -> None:
         """Warn on stderr, even with `--quiet`."""
-        show_error_line(f"warning: {safe(line)}")
+        self._show("warning", line)
+
+    def _show(self, kind: str, line: str) -> None:
+        """Print a line on stderr; with JSON output that too is one object a line."""
+        if self.as_json:
+            show_error_line(json.dumps({kind: line}, ensure_ascii=False))
+        else:
+            show_error_line(f"{kind}: {safe(line)}" if kind == "warning" else safe(line))
 
     def run(
         self, operation: "Callable[[Store], Awaitable[T]]", *, start_embedded: bool = False
@@ -187,3 +196,11 @@ def read_settings(said: Globals) -> Settings:
 def stdin_is_terminal() -> bool:
     """Whether a person can be asked."""
     return sys.stdin is not None and sys.stdin.isatty()
+
+
+def stdin_bytes() -> BinaryIO:
+    """Return stdin as bytes; raise `UsageError` when it was closed (`<&-`)."""
+    if sys.stdin is None:
+        msg = "stdin is closed"
+        raise UsageError(msg, "give it a file or a pipe")
+    return sys.stdin.buffer

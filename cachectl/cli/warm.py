@@ -12,7 +12,7 @@ from cachectl.cli.ending import show_error
 from cachectl.cli.progress import progress
 from cachectl.cli.render import json as as_json
 from cachectl.cli.render import out, text
-from cachectl.cli.session import Session
+from cachectl.cli.session import Session, stdin_bytes
 from cachectl.config.resolve import deploy_jobs, job
 from cachectl.config.settings import UNSET, PythonOrigin, Unset, WarmJob
 from cachectl.errors import CachectlError, UsageError
@@ -116,7 +116,6 @@ def warm_command(
     """Load entries, or compute what will be asked for, and prove the hit rate."""
     said = _Said(locals())
     session = Session(ctx)
-    session.refuse_read_only()
     codes = [
         _forgiven(session, lambda plan=plan: _one(session, plan), best_effort=best_effort)
         for plan in said.plans(session)
@@ -255,11 +254,13 @@ def _one(session: Session, plan: "Warm") -> int:
         session.warn("the cache is disabled (ENABLE_CACHE or cache.enabled): nothing is warmed")
         report = disabled(plan)
     else:
+        session.refuse_read_only()
+        stdin: Any = stdin_bytes() if "-" in (*plan.sources, *(plan.sample or ())) else None
 
         async def run(store: "Store", stop: "Stop") -> "WarmReport":
             # stdout is the report's: what an origin prints belongs to the conversation
             with progress(session) as observe, redirect_stdout(sys.stderr):
-                return await warm(store, plan, stop, observe, sys.stdin.buffer)
+                return await warm(store, plan, stop, observe, stdin)
 
         report = session.run_stoppable(run, start_embedded=True)
     code = session.exit_code(report.exit_code, report.stopped)
@@ -268,6 +269,8 @@ def _one(session: Session, plan: "Warm") -> int:
             as_json.show(as_json.warm(report, session.fields, code))
         else:
             out.lines(text.warm(report, session.server.address.text))
+    if not (report.entries or report.stopped or plan.verify_only):
+        session.warn("the sources hold no entries")
     return code
 
 

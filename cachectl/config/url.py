@@ -5,6 +5,7 @@ no error repeats any part of the URL, because any part may turn out to be a piec
 """
 
 import re
+from contextlib import suppress
 from typing import Final, Literal, NamedTuple, NoReturn
 
 from cachectl.config.secrets import Secret
@@ -208,6 +209,13 @@ def _canonical(host: str) -> str:
         import ipaddress
 
         host = str(ipaddress.IPv6Address(host))
+    elif host.replace(".", "").replace("x", "").isalnum() and host[:1].isdigit():
+        import socket
+
+        with suppress(OSError):  # a name that begins with a digit
+            host = socket.inet_ntoa(socket.inet_aton(host))  # 127.1 is 127.0.0.1
+    if host.startswith("127."):
+        return "localhost"
     return "localhost" if host in _LOOPBACK else host
 
 

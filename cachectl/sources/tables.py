@@ -25,11 +25,10 @@ _check = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class _Record(NamedTuple):
-    """One record: the line it starts on, its fields, or what is wrong with it."""
+    """One record: the line it starts on, and its fields."""
 
     line: int
     fields: list[str]
-    problem: str | None = None
 
 
 def table_batches(
@@ -69,9 +68,9 @@ class _Columns(NamedTuple):
 def _header(records: Iterator[_Record], source: str) -> _Columns:
     first = next(records, _Record(1, []))
     names = [name.strip() for name in first.fields]
-    wanted = [names.count(name) for name in ("key", "value", "ttl")]
-    if wanted not in ([1, 1, 0], [1, 1, 1]):
-        msg = f"{named(source)}: line {first.line}: no header with the columns key and value"
+    if sorted(names) not in (["key", "value"], ["key", "ttl", "value"]):
+        # another column would be lost without a word: expires_at, TTL
+        msg = f"{named(source)}: line {first.line}: the header is not key,value or key,value,ttl"
         raise InputError(msg, "the first line of a CSV file is key,value or key,value,ttl")
     ttl = names.index("ttl") if "ttl" in names else None
     return _Columns(len(names), names.index("key"), names.index("value"), ttl)
@@ -79,12 +78,11 @@ def _header(records: Iterator[_Record], source: str) -> _Columns:
 
 def _entry(record: _Record, columns: _Columns, source: str) -> Entry | Problem:
     key = None
-    line, fields, problem = record
+    line, fields = record
     try:
-        if problem is None and len(fields) != columns.width:
-            problem = f"expected {columns.width} columns, found {len(fields)} {_QUOTES}"
-        if problem is not None:
-            raise LineError(problem)  # noqa: TRY301 one way out for all that is wrong
+        if len(fields) != columns.width:
+            msg = f"expected {columns.width} columns, found {len(fields)} {_QUOTES}"
+            raise LineError(msg)  # noqa: TRY301 one way out for all that is wrong
         key = filled(utf8(fields[columns.key], "key"), "key")
         value = _value(fields[columns.value])
         ttl = UNSET if columns.ttl is None else _ttl(fields[columns.ttl])
@@ -115,7 +113,13 @@ def _say_why(value: bytes) -> None:
 
 
 def _ttl(text: str) -> float | Unset | None:
-    return time_to_live(parse(text)) if text.strip(_SPACE) else UNSET
+    if not text.strip(_SPACE):
+        return UNSET
+    try:
+        ttl = parse(text)
+    except LineError:
+        ttl = text  # as wrong as any other text
+    return time_to_live(ttl)
 
 
 def _records(source: str, stdin: BinaryIO) -> Iterator[_Record]:
@@ -133,9 +137,9 @@ def _records(source: str, stdin: BinaryIO) -> Iterator[_Record]:
                 msg = f"{named(source)}: line {line}: a field is longer than {MAX_FIELD} characters"
                 hint = "close the quote, or use JSON Lines for long values"
                 raise InputError(msg, hint) from None
-            if "expected after" in reason:
-                reason = f"{reason} {_QUOTES}"
-            yield _Record(line, [], f"invalid CSV: {reason}")
+            # where the next record begins cannot be told: the inside of a value could become one
+            msg = f"{named(source)}: line {line}: invalid CSV: {reason}"
+            raise InputError(msg, _QUOTES.strip("()")) from None
         else:
             if fields:
                 yield _Record(line, fields)

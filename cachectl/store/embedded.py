@@ -87,6 +87,8 @@ class Embedded:
     def __init__(self, path: str, environment: Mapping[str, str]) -> None:
         """Work out the places; raises `ConfigError` if the user has no home directory."""
         self._environment = environment
+        self.command = f"cachectl {f'-u embedded:{path} ' if path else ''}server"
+        """What begins the commands that start and stop this very server."""
         self.data_dir = data_dir(path, environment).resolve()
         self.log = self.data_dir / "cachectl.log"
         self._lock = self.data_dir / "cachectl.lock"
@@ -102,7 +104,7 @@ class Embedded:
         while (path := await self._find(deadline)) is None:
             if not start:
                 msg = "the embedded server is not running"
-                raise UnreachableError(msg, hint="start it: cachectl server start")
+                raise UnreachableError(msg, hint=f"start it: {self.command} start")
             binary = _binary()
             descriptor = self._take_lock()
             if descriptor is None:

@@ -12,9 +12,6 @@ START_TIMEOUT = 10.0
 """Seconds that the embedded server may take to start and load its data."""
 
 
-STOP_IT = "stop it with: cachectl server stop"
-
-
 def open_store(
     server: Server,
     patience: Patience,
@@ -35,7 +32,9 @@ def open_store(
         async def find_embedded() -> str:
             found = await embedded.connect_or_start(start=start_embedded, timeout=START_TIMEOUT)
             if found.started and announce is not None:
-                announce(f"started an embedded server at {found.socket}; {STOP_IT}")
+                announce(
+                    f"started an embedded server at {found.socket}; stop it with: {embedded.command} stop"
+                )
             return found.socket
 
         find = find_embedded

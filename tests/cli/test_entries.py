@@ -155,6 +155,42 @@ def test_delete_counts_and_is_0_if_any_existed(on: Run, server: ServerProcess):
     assert on("delete", "a").text == "deleted 0, missing 1\n"
 
 
+def test_get_as_json_gives_the_text_as_it_is_stored(on: Run, server: ServerProcess):
+    """Parsed and written again, numbers and repeated fields would come out as others."""
+    stored = '{"a": 1, "a": 12345678901234567890.5, "b": -0, "c": 1e-400, "d": 1.0}'
+    server.raw("SET", "k", stored)
+    assert f'"value": {stored}, "ttl": null' in on("get", "k", "-o", "json").text
+
+
+def test_get_as_json_names_a_ttl_that_may_not_be_asked(run: Run, server: ServerProcess):
+    server.raw("SET", "k", "1")
+    server.raw("ACL", "SETUSER", "u", "on", "nopass", "~*", "+get")
+    result = run("-u", server.url.replace("://", "://u:x@"), "get", "k", "-o", "json")
+    assert result.code == 0
+    assert result.json == {"key": "k", "value": 1, "unknown_fields": {"ttl": "denied"}}
+
+
+def test_a_missing_key_is_an_error_object_when_json_is_wanted(on: Run):
+    for words in (["get", "nope"], ["inspect", "nope"], ["get", "-n", "t", "a=1"]):
+        result = on(*words, "-o", "json")
+        assert (result.code, result.out) == (1, b"")
+        assert result.error["code"] == "missing"
+
+
+def test_stderr_is_json_lines_when_json_is_wanted(on: Run, server: ServerProcess):
+    result = on("-v", "flush", "nothing", "--yes", "-o", "json")
+    rows = [json.loads(line) for line in result.err.splitlines()]
+    assert [next(iter(row)) for row in rows] == ["note", "note", "warning"]
+
+
+def test_a_delete_that_the_deadline_ends_reports(on: Run, server: ServerProcess, workdir: Path):
+    server.raw("SET", "k0", "1")
+    server.raw("CLIENT", "PAUSE", "3000", "WRITE")
+    result = on("delete", "k0", "--deadline", "200ms", "-o", "json")
+    assert result.code in {1, 3}
+    assert result.json["unknown"] + result.json.get("unsent", 0) == 1
+
+
 def test_delete_takes_keys_from_a_file_and_stdin(on: Run, server: ServerProcess, workdir: Path):
     server.raw("MSET", "a", "1", b"b\xff", "1", "c\nd", "1")
     (workdir / "keys").write_bytes(b"a\r\n\nb\xff\n")
@@ -183,6 +219,10 @@ def test_key_prints_what_the_application_computes_and_asks_no_server(run: Run):
         (["-n", "x", ":=a"], "name=text"),
         (["-n", "x", "a:=b"], "not JSON"),
         (["-n", "x", "a=1", "a:=1"], "twice"),
+        (["-n", "x", "a:=NaN"], "not JSON"),
+        (["-n", "x", "a:=1e400"], "not JSON"),
+        (["-n", "x", "a:=" + "[" * 60000], "not JSON"),
+        (["-n", "", "a=1"], "empty name"),
     ],
 )
 def test_key_refuses_what_is_no_parameter(run: Run, words: list[str], says: str):

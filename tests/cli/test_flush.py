@@ -137,6 +137,15 @@ def test_the_protection_holds_when_the_server_is_named_by_url(
     assert run("-u", server.url, "flush", "n", "--confirm", "production").code == 0
 
 
+def test_another_spelling_of_the_host_is_the_same_server(run: Run, settings, server: ServerProcess):
+    settings(PROTECTED)
+    server.fill("n:", 3)
+    for host in ("localhost", "127.1", "127.0.0.1", "0x7f.1", "2130706433"):
+        url = f"redis://{host}:{server.port}/0"
+        assert run("-u", url, "flush", "n", "--yes").code == 5, host
+    assert server.raw("DBSIZE") == 3
+
+
 def test_a_protected_namespace_is_never_removed_by_a_wider_name(
     run: Run, settings, server: ServerProcess
 ):

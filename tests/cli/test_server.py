@@ -1,5 +1,7 @@
 """server start, status, stop: the embedded server as a user sees it."""
 
+from pathlib import Path
+
 from tests.cli.conftest import Run
 
 
@@ -20,6 +22,14 @@ def test_the_life_of_the_embedded_server(run: Run):
     assert run("server", "stop", "-o", "json").json == {"stopped": False}
     assert run("-u", "embedded:", "get", "k").out == b"1\n"
     assert run("server", "stop", "-o", "json").json == {"stopped": True}
+
+
+def test_what_is_announced_stops_that_very_server(run: Run, workdir: Path):
+    """`cachectl server stop` alone would stop the default one."""
+    started = run("-u", f"embedded:{workdir}/own", "set", "k", "1")
+    words = started.err.split("stop it with: cachectl ")[1].split()
+    assert run("server", "stop").text == "not running\n"
+    assert run(*words).text == f"stopped embedded:{workdir}/own, its data is saved\n"
 
 
 def test_start_says_that_it_started(run: Run):

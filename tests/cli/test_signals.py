@@ -167,6 +167,30 @@ def test_the_deadline_stops_a_warm_with_its_report(
     assert 0 < report["written"] < 2000
 
 
+@pytest.mark.parametrize(
+    ("closed", "words", "code", "says"),
+    [
+        ("<&-", "warm -", 2, "stdin is closed"),
+        ("<&-", "set k -", 2, "stdin is closed"),
+        ("<&-", "get k", 0, ""),
+        (">&-", "get k", 0, ""),
+        ("2>&-", "get k", 0, ""),
+    ],
+)
+def test_descriptors_that_were_closed_before(
+    server: ServerProcess, workdir: Path, closed: str, words: str, code: int, says: str
+):
+    server.raw("SET", "k", "1")
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m cachectl -u {server.url} {words} {closed}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert says in done.stderr.decode()
+
+
 def test_a_ci_log_is_not_held_open_by_the_embedded_server(start: Start, workdir: Path):
     """A pipe that `cachectl … | cat` waits on closes although the server lives on."""
     process = start("-u", "embedded:", "set", "k", "1")

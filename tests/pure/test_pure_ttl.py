@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachectl.config.settings import UNSET, NamespaceSettings
-from cachectl.config.ttl import default_ttl, jittered, settings_for
+from cachectl.config.ttl import default_ttl, jittered, planned_ttl, settings_for
 
 NAMESPACES = {
     "a": NamespaceSettings(ttl=1.0),
@@ -47,6 +47,15 @@ def test_jitter_also_shortens_the_caches_default() -> None:
     assert len(ttls) > 50
     assert all(ttl is not None and 50 <= ttl <= 100 for ttl in ttls)
     assert default_ttl("a:x", namespaces, None) is None
+
+
+def test_a_namespace_inherits_what_it_does_not_set() -> None:
+    """To protect `a:b` changes neither its TTL nor its jitter."""
+    namespaces = {"a": NamespaceSettings(7.0, 0.5), "a:b": NamespaceSettings(protected=True)}
+    assert all(3.5 <= (default_ttl("a:b:x", namespaces, 100.0) or 0) <= 7.0 for _ in range(50))
+    assert planned_ttl("a:b:x", namespaces, 100.0, 20.0, 0.0) == 20.0
+    assert planned_ttl("a:b:x", namespaces, 100.0, UNSET, 0.0) == 7.0
+    assert planned_ttl("a:b:x", namespaces, 100.0, None, None) is None
 
 
 @given(st.floats(0.001, 1e9), st.floats(0, 1))

@@ -32,6 +32,7 @@ UNDERSTOOD: list[tuple[Callable[[str], float], str, float]] = [
     (units.share, "50%", 0.5),
     (units.share, "0.5", 0.5),
     (units.share, "56.7 %", 0.567),
+    (units.share, "0.9%", 0.009),
     (units.share, "0", 0),
     (units.share, "100%", 1),
     (units.rate, "500/s", 500),

@@ -34,14 +34,14 @@ def refusal(path: Path, data: bytes) -> str:
     return caught.value.message.removeprefix(f"{path}/entries.csv: ")
 
 
-def test_columns_in_any_order_extra_ones_ignored(tmp_path: Path) -> None:
+def test_columns_in_any_order(tmp_path: Path) -> None:
     data = (
-        b"\xef\xbb\xbfttl, value ,more,key\r\n"
-        b'60,"{""a"": 1}",x,natal:1\r\n'
+        b"\xef\xbb\xbfttl, value ,key\r\n"
+        b'60,"{""a"": 1}",natal:1\r\n'
         b"\r\n"
-        b',"[1,\n 2] ",,natal:2\r\n'
-        b"null,1,,natal:3\r\n"
-        b' 0.5 ,"""\xc3\xa9""",,"a,b"'
+        b',"[1,\n 2] ",natal:2\r\n'
+        b"null,1,natal:3\r\n"
+        b' 0.5 ,"""\xc3\xa9""","a,b"'
     )
     (batch,) = batches(tmp_path, data)
     assert [tuple(entry) for entry in batch.entries] == [
@@ -72,16 +72,12 @@ def test_bad_records(tmp_path: Path) -> None:
             b"k,1,0",
             b"k,1,soon",
             b"k,1,NaN",
-            b'k,{"c4n4ry":1,"b":2},',
-            b'k,["c4n4ry",1],',
+            b"k,[c4n4ry,1],",
             b"k,1",
-            b'k,"1"c4n4ry,',
             b"\xff,1,",
             b'k,"""\xffc4n4ry""",',
             b'k,"' + b"[" * 100_000 + b'",',
             rb'k,"""\ud83d""",',
-            b'k,"1',
-            b"c4n4ry,2,",
         ]
     )
     quotes = "(a value with commas or quotes stands in quotes, its own quotes doubled)"
@@ -92,26 +88,48 @@ def test_bad_records(tmp_path: Path) -> None:
         (4, "no value", b"k"),
         (5, "the value is not JSON: Invalid control character at at line 1, column 8", b"k"),
         (7, "ttl must be a number of seconds greater than 0, or null", b"k"),
-        (8, "invalid JSON at column 1: Expecting value", b"k"),
-        (9, "invalid JSON: NaN and Infinity are not JSON", b"k"),
-        (10, f"invalid CSV: ',' expected after '\"' {quotes}", None),
-        (11, columns.format(4), None),
-        (12, columns.format(2), None),
-        (13, f"invalid CSV: ',' expected after '\"' {quotes}", None),
-        (14, "key is not valid Unicode", None),
-        (15, "value is not valid Unicode", b"k"),
-        (16, "the value is not JSON: it is nested too deeply", b"k"),
-        (18, "invalid CSV: unexpected end of data", None),
+        (8, "ttl must be a number of seconds greater than 0, or null", b"k"),
+        (9, "ttl must be a number of seconds greater than 0, or null", b"k"),
+        (10, columns.format(4), None),
+        (11, columns.format(2), None),
+        (12, "key is not valid Unicode", None),
+        (13, "value is not valid Unicode", b"k"),
+        (14, "the value is not JSON: it is nested too deeply", b"k"),
     ]
     (batch,) = batches(tmp_path, data)
-    assert [(entry.line, entry.value) for entry in batch.entries] == [(17, rb'"\ud83d"')]
+    assert [(entry.line, entry.value) for entry in batch.entries] == [(15, rb'"\ud83d"')]
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"key", b"Key,Value\n", b"key,key,value\n", b'"key"x,value\n', b'{"key":1}\n']
+    "record",
+    [
+        b'k,{"c4n4ry":1,"b":2}\n',
+        b'k,"1"c4n4ry\n',
+        b'k,"{""note"": "x\nadmin,1\n"}"\n',
+        b'k,"1\nc4n4ry,2\n',
+    ],
+)
+def test_a_broken_quote_ends_the_reading(tmp_path: Path, record: bytes) -> None:
+    """Where the next record begins cannot be told: the inside of a value would become an entry."""
+    message = refusal(tmp_path, b"key,value\n" + record + b"later,1\n")
+    assert message.startswith("line 2: invalid CSV: ")
+    assert "c4n4ry" not in message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"key",
+        b"Key,Value\n",
+        b"key,key,value\n",
+        b"key,value,TTL\n",
+        b"key,value,expires_at\n",
+        b'{"key":1}\n',
+    ],
 )
 def test_without_a_header_nothing_is_read(tmp_path: Path, data: bytes) -> None:
-    assert refusal(tmp_path, data) == "line 1: no header with the columns key and value"
+    assert refusal(tmp_path, data) == "line 1: the header is not key,value or key,value,ttl"
 
 
 def test_a_quote_left_open_is_refused_before_it_fills_the_memory(

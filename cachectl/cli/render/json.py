@@ -4,7 +4,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cachectl.cli.render import out
-from cachectl.values import key_field
+from cachectl.errors import CachectlError
+from cachectl.values import key_field, value_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +28,17 @@ def show(*objects: Fields) -> None:
     out.lines(json.dumps(fields, ensure_ascii=False) for fields in objects)
 
 
+def show_value(key: bytes, value: bytes, ttl: float | CachectlError | None) -> None:
+    """Print a key and its value, the JSON text as it is stored: parsing would alter numbers."""
+    told = _known({"ttl": ttl}, {"ttl": "denied"} if isinstance(ttl, CachectlError) else {})
+    fields = value_field(value)
+    if "value" not in fields:
+        show({**key_field(key), **fields, **told})
+        return
+    head, tail = json.dumps(key_field(key), ensure_ascii=False), json.dumps(told)
+    out.lines([f'{head[:-1]}, "value": {value.decode().strip()}, {tail[1:]}'])
+
+
 def problem(found: "Problem") -> Fields:
     """Return where and what; a key that is not UTF-8 stands in `key_base64`."""
     key: Fields = {"key": None} if found.key is None else dict(key_field(found.key))
@@ -45,8 +57,6 @@ def _known(fields: Fields, unknown: dict[str, str]) -> Fields:
 
 def key_info(info: "KeyInfo") -> Fields:
     """Return the fields of `inspect`."""
-    from cachectl.values import value_field
-
     fields: Fields = {
         **key_field(info.key),
         "type": info.type,
@@ -77,8 +87,9 @@ def _text(value: Any) -> Any:
 def delete(report: "DeleteReport") -> Fields:
     """Return the fields of `delete`."""
     fields: Fields = {"deleted": report.deleted, "missing": report.missing}
-    if report.unknown:
-        fields["unknown"] = report.unknown
+    for name in ("unknown", "unsent", "stopped"):
+        if getattr(report, name):
+            fields[name] = getattr(report, name)
     if report.failed:
         fields |= {"failed": report.failed, "errors": _errors(report.errors)}
     return fields
@@ -150,7 +161,9 @@ def flush(report: "FlushReport", head: Fields, exit_code: int) -> Fields:
         "errors": _errors(report.errors),
         "error": report.error.as_dict() if report.error else None,
     }
-    reason = "a dry run removes nothing" if report.dry_run else "the look afterwards did not end"
+    reason = "the look afterwards was cut short, or INFO is denied"
+    if report.dry_run:
+        reason = "a dry run removes nothing"
     names = ("written_meanwhile", "remaining")
     return _known(fields, {name: reason for name in names if fields[name] is None})
 

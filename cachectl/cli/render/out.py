@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 def is_terminal() -> bool:
     """Whether a person reads along."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 class ClosedPipeError(Exception):
@@ -17,6 +17,8 @@ class ClosedPipeError(Exception):
 
 def write(data: bytes) -> None:
     """Write bytes exactly, at once; raise `ClosedPipeError` when nobody reads any more."""
+    if sys.stdout is None:  # closed before we began: >&-
+        raise ClosedPipeError
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -45,5 +47,5 @@ def even_unread() -> Iterator[None]:
 
 def lines(texts: Iterable[str]) -> None:
     """Write lines of text in one go; characters that the encoding lacks are escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
     write("".join(f"{text}\n" for text in texts).encode(encoding, "backslashreplace"))

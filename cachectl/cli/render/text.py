@@ -54,8 +54,9 @@ def key_info(info: "KeyInfo") -> "Iterator[tuple[str, str]]":
     else:
         for number, member in enumerate(info.preview or (), 1):
             yield f"member {number}", _bounded(_member(member))
-    if "preview" in info.unknown:
-        yield "preview", f"unknown: {safe(info.unknown['preview'])}"
+    for name in ("value", "preview"):
+        if name in info.unknown:
+            yield name, f"unknown: {safe(info.unknown[name])}"
 
 
 def _member(member: Any) -> str:
@@ -126,7 +127,7 @@ def flush(report: "FlushReport", server: str) -> "Iterator[str]":
         if report.written_meanwhile:
             yield f"  written meanwhile {report.written_meanwhile}"
         if report.remaining is None:
-            yield "  remaining unknown: the look afterwards did not end"
+            yield "  remaining unknown: the look afterwards was cut short, or INFO is denied"
         elif report.remaining:
             yield f"  remaining {report.remaining}"
         if report.failed:
@@ -152,6 +153,8 @@ def health(report: "HealthReport", server: str) -> "Iterator[str]":
     worst = [check for check in report.checks if check.status in {"critical", "warning"}]
     worst.sort(key=lambda check: check.status)
     reason = f": {safe(worst[0].name)}, {safe(worst[0].message)}" if worst else ""
-    yield f"{report.status.upper()} {server}{reason}"
+    denied = sum(check.message == "denied" for check in report.checks)
+    blind = f" ({denied} checks denied)" if denied else ""
+    yield f"{report.status.upper()} {server}{reason}{blind}"
     for check in report.checks:
         yield f"  {check.status:<8} {check.name:<11} {safe(check.message)}"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cachectl.config.settings import Unset
-from cachectl.config.ttl import default_ttl, jittered, settings_for
+from cachectl.config.ttl import planned_ttl
 from cachectl.keys import to_text
 from cachectl.models import Entry
 from cachectl.operations.warm.plan import Warm
@@ -21,16 +21,8 @@ def as_written(plan: Warm, entry: Entry) -> Write:
 
 
 def _planned_ttl(plan: Warm, key: bytes) -> float | None:
-    name, namespaces = to_text(key), plan.namespaces or {}
-    found = settings_for(name, namespaces) if namespaces else None
-    jitter = plan.ttl_jitter
-    if not isinstance(plan.ttl, Unset):
-        inherited = found[1].ttl_jitter if found else 0.0
-        return jittered(plan.ttl, inherited if jitter is None else jitter)
-    if jitter is None:
-        return default_ttl(name, namespaces, plan.fallback_ttl)
-    ttl = found[1].ttl if found else plan.fallback_ttl
-    return jittered(plan.fallback_ttl if isinstance(ttl, Unset) else ttl, jitter)
+    namespaces = plan.namespaces or {}
+    return planned_ttl(to_text(key), namespaces, plan.fallback_ttl, plan.ttl, plan.ttl_jitter)
 
 
 async def missing(store: Store, keys: Sequence[bytes]) -> list[bool]:
