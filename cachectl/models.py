@@ -130,7 +130,8 @@ class WarmReport:
 
     `unknown` was sent and never answered, `size` counts the bytes of keys and values written, `rate` is
     entries written a second. `error` is what ended the work: the server lost or refusing it as a whole,
-    or a source that could not be read to its end (`stopped` is `input` then).
+    or a source that could not be read to its end (`stopped` is `input` then). It did not end it
+    (`stopped` is None) when the server was replaced meanwhile: `written` entries may be gone then.
     """
 
     job: str | None
@@ -172,9 +173,9 @@ class WarmReport:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceCount:
-    """How many keys of a namespace were matched."""
+    """How many keys of a namespace were matched; None: keys outside of any namespace."""
 
-    namespace: str
+    namespace: bytes | None
     keys: int
 
 
@@ -183,9 +184,10 @@ class FlushReport:
     """What a flush removed, or would remove.
 
     `matched` counts the keys that were found and asked to go, `failed` those that the last pass could
-    not remove. `deleted_exact` is False when a cut made the server's counts a lower bound. `remaining`
-    is how many the look after the clean pass found, `written_meanwhile` how many of them are younger
-    than its start; both are None without such a look on the same server.
+    not remove. `deleted_exact` is False when a cut made the server's counts a lower bound, or when a
+    server that was restarted may have brought keys back, that are counted twice then. `remaining` is
+    how many the look after the clean pass found, `written_meanwhile` how many of them are younger than
+    its start; both are None without such a look on the same server.
     """
 
     namespaces: tuple[NamespaceCount, ...]
@@ -232,8 +234,8 @@ class FlushReport:
 class DeleteReport:
     """How many of the keys were there and are removed, were not there, or were refused.
 
-    `unknown` are those whose first answer was lost: whether they had been there cannot be known. With an
-    `error` that includes those that were not asked for any more.
+    `unknown` are those that were sent and whose first answer was lost: whether they had been there
+    cannot be known. `unsent` were not asked for: the work was `stopped` before.
     """
 
     deleted: int
@@ -242,12 +244,16 @@ class DeleteReport:
     failed: int
     errors: tuple[Problem, ...]
     error: CachectlError | None = None
+    stopped: Stopped | None = None
+    unsent: int = 0
 
     @property
     def exit_code(self) -> int:
-        """0 if any of the keys existed."""
+        """0 if any of the keys existed and none was left out."""
         if self.error is not None:
             return self.error.exit_code
+        if self.stopped is not None:
+            return 1
         if self.failed:
             return 4 if not self.deleted else 1
         if self.unknown and not self.deleted:

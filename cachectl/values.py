@@ -71,6 +71,11 @@ def key_field(key: bytes) -> dict[str, str]:
     return _text_or_base64("key", key)
 
 
+def namespace_field(namespace: bytes | None) -> dict[str, str | None]:
+    """Return `{"namespace": text}`, `namespace_base64` if it is not UTF-8, null for none."""
+    return {"namespace": None} if namespace is None else {**_text_or_base64("namespace", namespace)}
+
+
 def value_field(value: bytes) -> dict[str, Any]:
     """Return `{"value": parsed}`, or `{"value_base64": …}` when it is not one line of JSON."""
     try:

@@ -318,10 +318,10 @@ def scan_command(
     """List keys, as they are found. Walks the whole keyspace, whatever the namespace."""
     start = None if namespace is None else options.checked_namespace(namespace, literal=literal)
     pattern = None if match is None else os.fsencode(match)
-    if nul and long:
-        msg = "-0 and --long exclude each other"
-        raise UsageError(msg)
     session = Session(ctx)
+    if nul and (long or session.as_json):
+        msg = "-0 lists raw keys: it goes with neither --long nor JSON"
+        raise UsageError(msg)
 
     async def stream(store: "Store") -> None:
         from cachectl.operations.entries import scan

@@ -166,7 +166,8 @@ def _ask(
     for line in text.namespaces(report):
         print(line, file=sys.stderr)
     for name in must_type:
-        if _answer(f"Type {safe(name)} to remove them: ") != name:
+        typed = _answer(f"Type {safe(name)} to remove them: ")
+        if typed != name and not (name in server.protected_by and typed in server.protected_by):
             raise _not_confirmed()
     if not must_type and _answer("Remove them? [y/N] ").lower() not in {"y", "yes"}:
         raise _not_confirmed()

@@ -55,4 +55,4 @@ def protected_namespaces(namespaces: dict[str, NamespaceSettings]) -> list[str]:
 
 def show_server(session: Session) -> None:
     """Show, before anything is removed, from which server, and which setting supplied it."""
-    session.say(f"removing from {session.server.address.text} ({session.server.setting})")
+    session.insist(f"removing from {session.server.address.text} ({session.server.setting})")

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import typer
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from cachectl.store.store import Store
 
 T = TypeVar("T")
-TERMINATED = 143
+_WRITE = {"set", "delete"}
+"""Commands that change single keys: an answer that got lost leaves open what they did."""
 
 
 class Session:
@@ -34,6 +36,8 @@ class Session:
     def __init__(self, ctx: typer.Context) -> None:
         """Read the settings and choose the server; raises `UsageError` and `ConfigError`."""
         self.said: Globals = ctx.find_root().obj
+        deadline = self.said.deadline
+        self._end = None if deadline is None else monotonic() + deadline
         if os.environ.get("CACHECTL_OUTPUT", "text") not in {"", "text", "json"}:
             msg = "CACHECTL_OUTPUT is neither text nor json"
             raise UsageError(msg)
@@ -84,6 +88,15 @@ class Session:
     def warn(self, line: str) -> None:
         """Warn on stderr, even with `--quiet`."""
         self._show("warning", line)
+
+    def insist(self, line: str) -> None:
+        """Say something on stderr that is to be read before anything is removed."""
+        self._show("note", line)
+
+    @property
+    def over(self) -> bool:
+        """Whether a signal or the deadline has ended the command: nothing more is begun."""
+        return self.signal is not None or (self._end is not None and monotonic() >= self._end)
 
     def _show(self, kind: str, line: str) -> None:
         """Print a line on stderr; with JSON output that too is one object a line."""
@@ -152,6 +165,8 @@ class Session:
             raise self._cut_short() from None
         except UnreachableError as error:
             error.message += f", server from {self.server.setting}"
+            if error.maybe_applied and self.said.command in _WRITE:
+                error.message += "; whether it was applied is unknown"
             raise
 
     def _watch(self, work: "asyncio.Future[T]", stop: "Stop", *, stoppable: bool) -> None:
@@ -170,8 +185,8 @@ class Session:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, end, number)
-        if self.said.deadline is not None:
-            loop.call_later(self.said.deadline, end, None)
+        if self._end is not None:
+            loop.call_later(max(self._end - monotonic(), 0.0), end, None)
 
     def _cut_short(self) -> BaseException:
         if self.signal is None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from cachectl.cli.session import Session, stdin_bytes
 from cachectl.config.resolve import deploy_jobs, job
 from cachectl.config.settings import UNSET, PythonOrigin, Unset, WarmJob
 from cachectl.errors import CachectlError, UsageError
-from cachectl.units import duration, positive_duration, share
+from cachectl.units import positive_duration, share
 from cachectl.values import safe
 
 if TYPE_CHECKING:
@@ -116,11 +117,28 @@ def warm_command(
     """Load entries, or compute what will be asked for, and prove the hit rate."""
     said = _Said(locals())
     session = Session(ctx)
-    codes = [
-        _forgiven(session, lambda plan=plan: _one(session, plan), best_effort=best_effort)
-        for plan in said.plans(session)
-    ]
+    plans = said.plans(session)
+    if session.server.cache.enabled:
+        _check(session, plans)
+    codes = []
+    for plan in plans:
+        if session.over:
+            session.warn(f"the job {plan.job} was not begun")
+            continue
+        run = partial(_one, session, plan)
+        codes.append(_forgiven(session, run, best_effort=best_effort))
     raise typer.Exit(_worst(codes))
+
+
+def _check(session: Session, plans: "Sequence[Warm]") -> None:
+    """Raise for a job that cannot be before the first one writes: 2 means nothing was attempted."""
+    from cachectl.operations.warm.run import check
+
+    with redirect_stdout(sys.stderr):
+        for plan in plans:
+            if not (plan.dry_run or plan.verify_only):
+                session.refuse_read_only()
+            check(plan)
 
 
 class _Said:
@@ -181,7 +199,9 @@ class _Said:
             required=required,
             verify_only=given["verify_only"],
             dry_run=given["dry_run"],
-            max_failed=_max_failed(given["max_failed"]) if given["max_failed"] else MaxFailed(),
+            max_failed=MaxFailed()
+            if given["max_failed"] is None
+            else _max_failed(given["max_failed"]),
             fail_fast=given["fail_fast"],
             namespaces=session.server.namespaces,
             fallback_ttl=session.server.cache.ttl,
@@ -225,7 +245,7 @@ def _only(given: str) -> "Only":
         return Only(which)  # type: ignore[arg-type]
     try:
         if which == "expiring":
-            return Only("expiring", duration(within))
+            return Only("expiring", positive_duration(within))
     except ValueError as error:
         msg = f"--only expiring: {error}"
         raise UsageError(msg) from None
@@ -249,12 +269,10 @@ def _one(session: Session, plan: "Warm") -> int:
     """Warm one plan, show its report, and return its exit code."""
     from cachectl.operations.warm.run import disabled, warm
 
-    plan.check()
     if not session.server.cache.enabled and not plan.verify_only:
         session.warn("the cache is disabled (ENABLE_CACHE or cache.enabled): nothing is warmed")
         report = disabled(plan)
     else:
-        session.refuse_read_only()
         stdin: Any = stdin_bytes() if "-" in (*plan.sources, *(plan.sample or ())) else None
 
         async def run(store: "Store", stop: "Stop") -> "WarmReport":

@@ -109,7 +109,8 @@ class Builder:
         if not address.path:
             return address
         folder = self._reader.folder
-        return address._replace(path=os.path.join(folder, address.path))
+        path = os.path.expanduser(address.path)
+        return address._replace(path=os.path.join(folder, path))
 
     def _credentials(
         self, path: tuple[str, ...], given: dict[str, Any], url: ParsedUrl | None

@@ -91,7 +91,7 @@ def readable_by_others(path: str) -> bool:
     import os
 
     try:
-        return bool(os.stat(path).st_mode & 0o004)
+        return bool(os.stat(path).st_mode & 0o044)
     except OSError:
         return False
 

@@ -2,48 +2,96 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cachectl.errors import CachectlError, LostError, UnreachableError
 from cachectl.keys import escape_glob, prefix
-from cachectl.models import MAX_ERRORS, DeleteReport, Problem
+from cachectl.models import MAX_ERRORS, DeleteReport, Problem, Stopped
+from cachectl.operations.stop import Stop, until
 from cachectl.store.store import Store
-from cachectl.store.stream import UNKNOWN
+from cachectl.store.stream import UNKNOWN, UNSENT, Outcomes
 
 BATCH = 500
 
 
-async def delete(store: Store, keys: Sequence[bytes]) -> DeleteReport:
+@dataclass(slots=True)
+class _Account:
+    """What became of the keys so far; it outlives the work that is cancelled."""
+
+    wanted: list[bytes]
+    deleted: int = 0
+    missing: int = 0
+    unknown: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    errors: list[Problem] = field(default_factory=list)
+    error: CachectlError | None = None
+
+    @property
+    def known(self) -> int:
+        """Keys that the server has answered for."""
+        return self.deleted + self.missing + self.failed
+
+    @property
+    def unsent(self) -> int:
+        """Keys that were not asked for."""
+        return len(self.wanted) - self.known - self.unknown - self.in_flight
+
+    def settle(self, batch: Sequence[bytes], outcomes: Outcomes) -> None:
+        """Enter what became of a batch."""
+        self.in_flight -= len(batch)
+        for place, (key, reply) in enumerate(zip(batch, outcomes.replies, strict=True)):
+            if isinstance(reply, CachectlError):
+                self.failed += 1
+                if len(self.errors) < MAX_ERRORS:
+                    self.errors.append(Problem(reply.message, key=key))
+            elif reply == 1:
+                self.deleted += 1
+            elif reply == 0 and place not in outcomes.resent:
+                self.missing += 1
+            elif reply is not UNSENT:
+                self.unknown += 1
+        if outcomes.error is not None:
+            self.error = outcomes.error
+        elif UNKNOWN in outcomes.replies:
+            self.error = self.error or outcomes.doubt or _never_answered()
+
+
+async def delete(store: Store, keys: Sequence[bytes], stop: Stop) -> DeleteReport:
     """Unlink keys; each is counted once, however often it is named.
 
     Raises `UnreachableError` when the server was lost before it had answered for any of them.
     """
-    deleted = missing = unknown = failed = 0
-    errors: list[Problem] = []
-    lost: CachectlError | None = None
-    wanted = list(dict.fromkeys(keys))
-    for start in range(0, len(wanted), BATCH):
-        batch = wanted[start : start + BATCH]
-        outcomes = await store.unlink(batch)
-        lost = outcomes.error or (_never_answered() if UNKNOWN in outcomes.replies else None)
-        for place, (key, reply) in enumerate(zip(batch, outcomes.replies, strict=True)):
-            if isinstance(reply, CachectlError):
-                failed += 1
-                if len(errors) < MAX_ERRORS:
-                    errors.append(Problem(reply.message, key=key))
-            elif reply == 1:
-                deleted += 1
-            elif reply == 0 and place not in outcomes.resent:
-                missing += 1
-            else:
-                unknown += 1
-        if lost is not None:
-            unknown += len(wanted) - start - len(batch)
-            break
-    if isinstance(lost, UnreachableError) and not (deleted or missing or failed):
-        lost.maybe_applied = True
+    account = _Account(list(dict.fromkeys(keys)))
+    await until(stop, _delete(store, account, stop))
+    account.unknown += account.in_flight
+    account.in_flight = 0
+    lost = account.error
+    if isinstance(lost, UnreachableError) and not account.known and not stop.is_set():
+        lost.maybe_applied = account.unknown > 0
         raise lost
-    return DeleteReport(deleted, missing, unknown, failed, tuple(errors), lost)
+    connection: Stopped | None = "connection" if account.unsent and lost else None
+    return DeleteReport(
+        account.deleted,
+        account.missing,
+        account.unknown,
+        account.failed,
+        tuple(account.errors),
+        lost,
+        stopped=stop.reason or connection,
+        unsent=account.unsent,
+    )
+
+
+async def _delete(store: Store, account: _Account, stop: Stop) -> None:
+    for start in range(0, len(account.wanted), BATCH):
+        batch = account.wanted[start : start + BATCH]
+        account.in_flight = len(batch)
+        outcomes = await store.unlink(batch)
+        account.settle(batch, outcomes)
+        if outcomes.error is not None or stop.is_set():
+            return
 
 
 def _never_answered() -> LostError:
@@ -71,6 +119,7 @@ async def scan(
 ) -> AsyncGenerator[Listed, None]:
     """Yield the keys of a namespace (None: all), of those the ones that match a glob, page by page.
 
+    A listing that begins anew counts to its `limit` anew: at least so many different keys are in it.
     Keys that vanish before their facts are told are left out of a long listing.
     """
     start = b"" if namespace is None else prefix(namespace)
@@ -78,6 +127,8 @@ async def scan(
     left = limit
     async with aclosing(store.pages(pattern)) as pages:
         async for page in pages:
+            if page.anew:
+                left = limit
             keys = [key for key in page.keys if key.startswith(start)]
             facts = await store.facts(keys) if long and keys else None
             if facts is not None:

@@ -6,12 +6,11 @@ doubt begins it anew.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
-from typing import NamedTuple
 
 from cachectl.errors import (
     CachectlError,
@@ -21,7 +20,7 @@ from cachectl.errors import (
     SilenceError,
     UnreachableError,
 )
-from cachectl.keys import SEPARATOR, escape_glob, prefix
+from cachectl.keys import SEPARATOR
 from cachectl.models import (
     MAX_ERRORS,
     FlushReport,
@@ -32,14 +31,17 @@ from cachectl.models import (
     Stopped,
 )
 from cachectl.operations.stop import Stop, until
+from cachectl.operations.targets import Found, Name, Target, among, pattern
 from cachectl.patience import backoff
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, Outcomes
-from cachectl.values import safe
 
+__all__ = ["Target", "flush", "preview"]
+
+Identity = tuple[str | None, ...]
 SUB_NAMESPACES = 1000
 """So many sub-namespaces are told apart; later ones are counted together."""
-OTHER = "…"
+OTHER = "…".encode()
 PROOFS = 5
 """So many passes may end on another server than they began on before the flush is given up."""
 EMPTYINGS = 10
@@ -50,50 +52,6 @@ PAUSE = 0.05
 REMEMBERED = 100_000
 """So many keys that stay are told apart: SCAN gives a key twice while its table shrinks."""
 
-Found = tuple[bytes, str]
-"""A key, and the name of the target that holds it."""
-
-
-class Target(NamedTuple):
-    """What is to be removed: a namespace (None: the whole keyspace), and of it what matches a glob."""
-
-    namespace: bytes | None
-    match: bytes | None = None
-
-    @property
-    def start(self) -> bytes:
-        """The literal prefix that every key must have."""
-        return b"" if self.namespace is None else prefix(self.namespace)
-
-    @property
-    def name(self) -> str:
-        """How it is called in a report."""
-        if self.namespace is None:
-            return "*" if self.match is None else safe(self.match)
-        return safe(self.namespace)
-
-
-def _pattern(targets: Sequence[Target]) -> bytes | None:
-    """Return what SCAN is asked for; None: everything. One walk serves several targets."""
-    if targets[0].match is not None:
-        return targets[0].match
-    start = targets[0].start
-    return escape_glob(start) + b"*" if start and len(targets) == 1 else None
-
-
-def _among(keys: Iterable[bytes], targets: Sequence[Target]) -> list[Found]:
-    """Return the keys that literally lie in a target, each with the first that holds it."""
-    starts = [(target.start, target.name) for target in targets]
-    if len(starts) == 1:
-        ((start, name),) = starts
-        return [(key, name) for key in keys if key.startswith(start)]
-    every = tuple(start for start, _ in starts)
-    return [
-        (key, next(name for start, name in starts if key.startswith(start)))
-        for key in keys
-        if key.startswith(every)
-    ]
-
 
 @dataclass(slots=True)
 class _Account:
@@ -103,8 +61,8 @@ class _Account:
     have been, removed: from then on work ends with a report. `left` is what the last look found.
     """
 
-    matched: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
+    matched: Counter[Name] = field(default_factory=Counter)
+    failed: Counter[Name] = field(default_factory=Counter)
     deleted: int = 0
     in_flight: int = 0
     exact: bool = True
@@ -126,6 +84,10 @@ class _Account:
         self.refused.clear()
         self.errors.clear()
 
+    def doubt(self) -> None:
+        """Note that keys which were removed may have come back, and be counted twice."""
+        self.exact = self.exact and not self.deleted
+
     def begin(self, found: Sequence[Found]) -> None:
         """Note what is about to be unlinked."""
         self.found += len(found)
@@ -140,7 +102,7 @@ class _Account:
             if isinstance(reply, int):
                 self.deleted += reply
                 self.begun = True
-                self.exact = self.exact and not (reply == 0 and place in outcomes.resent)
+                self.exact = self.exact and place not in outcomes.resent
             elif isinstance(reply, CachectlError):
                 refusals.append(reply)
                 self._refuse(key, name, reply)
@@ -152,7 +114,7 @@ class _Account:
         if whole is not None or (refusals and not self.begun):
             raise whole or refusals[0]
 
-    def _refuse(self, key: bytes, name: str, reply: CachectlError) -> None:
+    def _refuse(self, key: bytes, name: Name, reply: CachectlError) -> None:
         self.failed[name] += 1
         if len(self.refused) < REMEMBERED:
             self.refused.add(key)
@@ -163,7 +125,7 @@ class _Account:
         """Note that a key's UNLINK was not answered: whether it is gone is unknown."""
         if outcomes.error is None:
             msg = "every connection broke on removing a key: whether it is gone is unknown"
-            outcomes.error = LostError(msg)
+            outcomes.error = outcomes.doubt or LostError(msg)
         self.exact = False
         self.begun = True
 
@@ -183,11 +145,11 @@ async def preview(
 
     async def count() -> None:
         seen = account.matched
-        async with aclosing(store.pages(_pattern(targets))) as pages:
+        async with aclosing(store.pages(pattern(targets))) as pages:
             async for page in pages:
                 if page.anew:
                     seen.clear()
-                for key, name in _among(page.keys, targets):
+                for key, name in among(page.keys, targets):
                     sub = _sub_namespace(key, targets_by_name[name])
                     seen[sub if sub in seen or len(seen) < SUB_NAMESPACES else OTHER] += 1
                 observe(Progress("counting", seen.total()))
@@ -198,11 +160,11 @@ async def preview(
     return _report(account, start, stop.reason, dry_run=True, must_match=must_match)
 
 
-def _sub_namespace(key: bytes, target: Target) -> str:
+def _sub_namespace(key: bytes, target: Target) -> Name:
     """Return the name of the namespace directly below the target that holds `key`."""
     rest = key[len(target.start) :]
     head, colon, _ = rest.partition(SEPARATOR.encode())
-    return safe(target.start + head) if colon else target.name
+    return target.start + head if colon else target.name
 
 
 async def flush(
@@ -211,7 +173,7 @@ async def flush(
     stop: Stop,
     observe: Observer,
     *,
-    shown: tuple[str | None, ...] | None = None,
+    shown: Identity | None = None,
     until_empty: bool = False,
     must_match: bool = False,
 ) -> FlushReport:
@@ -261,7 +223,7 @@ async def _prove(
     account.proven = False
     for _ in range(PROOFS):
         server = await _identity(store)
-        await _pass(store, targets, account, stop, observe)
+        await _pass(store, targets, account, stop, observe, server)
         if stop.is_set():
             return
         account.left = await _look(store, targets, account, stop, server)
@@ -270,11 +232,12 @@ async def _prove(
         account.proven = server is not None and (None in server or await _identity(store) == server)
         if account.proven:
             return
+        account.doubt()
     msg = f"{PROOFS} passes were followed by another server than they began on"
     raise UnreachableError(msg, "nothing is proven: run it again when the server is stable")
 
 
-async def _identity(store: Store) -> tuple[str | None, ...] | None:
+async def _identity(store: Store) -> Identity | None:
     """Return which server this is, or None while it is away: the scan that follows waits for it."""
     try:
         return await store.identity()
@@ -285,16 +248,23 @@ async def _identity(store: Store) -> tuple[str | None, ...] | None:
 
 
 async def _pass(
-    store: Store, targets: Sequence[Target], account: _Account, stop: Stop, observe: Observer
+    store: Store,
+    targets: Sequence[Target],
+    account: _Account,
+    stop: Stop,
+    observe: Observer,
+    server: Identity | None,
 ) -> None:
-    """Walk and unlink until one walk was unbroken."""
+    """Walk and unlink until one walk was unbroken; `server` is who it was at the start."""
     account.begin_pass()
-    async with aclosing(store.pages(_pattern(targets))) as pages:
+    async with aclosing(store.pages(pattern(targets))) as pages:
         async for page in pages:
             if page.anew:
                 account.begin_pass()
+                if server is None or None in server or await _identity(store) != server:
+                    account.doubt()
             keys = (key for key in page.keys if key not in account.refused)
-            found = _among(keys, targets)
+            found = among(keys, targets)
             if found:
                 account.begin(found)
                 account.settle(found, await store.unlink([key for key, _ in found]))
@@ -308,7 +278,7 @@ async def _look(
     targets: Sequence[Target],
     account: _Account,
     stop: Stop,
-    server: tuple[str | None, ...] | None,
+    server: Identity | None,
 ) -> int | None:
     """Count what is there after the clean pass: it was written since that began.
 
@@ -317,12 +287,12 @@ async def _look(
     if server is None or None in server:
         return None if account.found else 0
     left, seen = 0, set[bytes]()
-    async with aclosing(store.pages(_pattern(targets))) as pages:
+    async with aclosing(store.pages(pattern(targets))) as pages:
         async for page in pages:
             if page.anew:
                 left = 0
                 seen.clear()
-            new = [key for key, _ in _among(page.keys, targets) if key not in seen]
+            new = [key for key, _ in among(page.keys, targets) if key not in seen]
             left += len(new)
             seen.update(new[: REMEMBERED - len(seen)])
             if stop.is_set():

@@ -8,6 +8,7 @@ from cachectl.config.settings import Threshold
 from cachectl.errors import CachectlError, DeniedError, SilenceError, UsageError
 from cachectl.models import Check, HealthReport, Verdict
 from cachectl.store.store import Store, Vitals
+from cachectl.values import safe
 
 MIN_LOOKUPS = 1000
 """A hit rate over fewer lookups says nothing."""
@@ -129,7 +130,15 @@ def _reachable(vitals: Vitals) -> Check:
     if not told:
         return Check("reachable", "skipped", "denied")
     software = f"{vitals.greeting.get('server') or 'server'} {vitals.greeting.get('version') or ''}"
-    return Check("reachable", "ok", f"{software.strip()} answers at {vitals.node}")
+    message = f"{software.strip()} answers at {vitals.node}"
+    info = {} if isinstance(vitals.info, CachectlError) else vitals.info
+    if info.get("paused_actions", "none") != "none":  # Valkey 8 and newer tell it
+        left = (_number(info, "paused_timeout_milliseconds") or 0) / 1000
+        reason = safe(info.get("paused_reason", "unknown"))
+        return Check(
+            "reachable", "warning", f"{message}, but holds writes for {left:g} s: {reason}"
+        )
+    return Check("reachable", "ok", message)
 
 
 def _latency(vitals: Vitals, thresholds: Thresholds) -> Check:
@@ -158,7 +167,7 @@ def _loading(info: Info) -> Check:
 
 
 def _memory(info: Info, threshold: Threshold) -> Check:
-    """Judge used_memory by maxmemory. A cache that may evict is meant to be full: never a fault."""
+    """Judge used_memory by maxmemory. A cache that can evict is meant to be full: never a fault."""
     used, limit = _number(info, "used_memory"), _number(info, "maxmemory")
     if used is None or limit is None:
         return _not_told("memory", "used_memory or maxmemory")
@@ -167,9 +176,22 @@ def _memory(info: Info, threshold: Threshold) -> Check:
     share = used / limit
     policy = info.get("maxmemory_policy", "noeviction")
     message = f"{share:.1%} of maxmemory used, {policy}"
-    if policy != "noeviction":
+    if policy.startswith("volatile-") and not _with_ttl(info):
+        message += ", and no key has a TTL: none can be evicted"
+    elif policy != "noeviction":
         threshold = Threshold()
     return _graded("memory", share, "share", threshold, message)
+
+
+def _with_ttl(info: Info) -> int:
+    """Return how many keys have a TTL; a line of INFO is `db0:keys=2,expires=1,avg_ttl=0`."""
+    return sum(
+        int(field.removeprefix("expires="))
+        for name, value in info.items()
+        if name.startswith("db") and value.startswith("keys=")
+        for field in value.split(",")
+        if field.startswith("expires=")
+    )
 
 
 def _evictions(info: Info, later: Info, seconds: float, threshold: Threshold) -> Check:
@@ -227,6 +249,10 @@ def _replication(info: Info, threshold: Threshold) -> Check:
         if lag is None:
             return _not_told("replication", "master_last_io_seconds_ago")
         return _graded("replication", lag, "s", threshold, f"heard the primary {lag} s ago")
+    # told only where min-replicas-to-write is set; how many it wants is not told, but it is not none
+    if info.get("min_slaves_good_slaves") == "0":
+        refused = "no good replica, and min-replicas-to-write is set: writes are refused"
+        return Check("replication", "critical", refused)
     lags = [
         int(field.removeprefix("lag="))
         for name, value in info.items()

@@ -135,7 +135,14 @@ def _complaint(error: BaseException) -> str:
     if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
         # Raised by the call itself: not one line of the callable has run.
         return f"the parameters do not fit: {_text(error)}"
-    return f"the origin raised {_named(error)}"
+    # Its text may hold a value, or the secret of a database: where it was raised says enough.
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = type(error).__name__
+    if trace is None:
+        return f"the origin raised {name}"
+    place = os.path.basename(trace.tb_frame.f_code.co_filename)
+    return f"the origin raised {name} at {safe(place)}:{trace.tb_lineno}"
 
 
 def _as_json(value: object) -> bytes:

@@ -32,9 +32,8 @@ def open_store(
         async def find_embedded() -> str:
             found = await embedded.connect_or_start(start=start_embedded, timeout=START_TIMEOUT)
             if found.started and announce is not None:
-                announce(
-                    f"started an embedded server at {found.socket}; stop it with: {embedded.command} stop"
-                )
+                stop = f"{embedded.command} stop"
+                announce(f"started an embedded server at {found.socket}; stop it with: {stop}")
             return found.socket
 
         find = find_embedded

@@ -16,6 +16,8 @@ from cachectl.store.wire import Greeting, Wire
 
 CYCLES = 5
 """So many cycles may break before the scan is given up."""
+SWAPS = "cmdstat_swapdb"
+"""INFO's name for how often databases were swapped: it is there from the first time on."""
 
 
 class Page(NamedTuple):
@@ -70,13 +72,12 @@ async def _identity(wire: Wire, tries: Tries) -> tuple[str | None, ...]:
     """Return the server's run, data set and role as far as it tells: a user may lack INFO, not HELLO.
 
     A replica that takes over another data set keeps its run and its connections; `master_replid` tells.
+    So does a server whose databases are swapped; the count of SWAPDB tells.
     """
-    told: dict[str, str] = {}
-    for section in (b"server", b"replication"):
-        info = await wire.call(b"INFO", section, silence=tries.answer)
-        told |= parse_info(info) if isinstance(info, bytes) else {}
+    info = await wire.call(b"INFO", b"everything", silence=tries.answer)
+    told = parse_info(info) if isinstance(info, bytes) else {}
     greeting = Greeting.told(await wire.call(b"HELLO", b"2", silence=tries.answer))
-    return told.get("run_id"), told.get("master_replid"), greeting.role
+    return told.get("run_id"), told.get("master_replid"), told.get(SWAPS), greeting.role
 
 
 async def _page(

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from cachectl.errors import (
+    BusyError,
     CachectlError,
     DeniedError,
     LostError,
@@ -21,12 +22,21 @@ from cachectl.store.connect import Connector
 from cachectl.store.hints import explained
 from cachectl.store.info import parse_info
 from cachectl.store.pool import Pool
-from cachectl.store.scan import Page, pages
-from cachectl.store.stream import UNKNOWN, Outcomes, Unanswered, stream
+from cachectl.store.scan import SWAPS, Page, pages
+from cachectl.store.settle import (
+    Found,
+    Since,
+    doubt_refusals,
+    refused_again,
+    settle,
+    settle_batch,
+)
+from cachectl.store.stream import Outcomes, Unanswered, stream
 from cachectl.store.topology import Standalone
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Greeting
 from cachectl.store.writing import (
+    CHANGES,
     Write,
     key_facts,
     milliseconds,
@@ -108,17 +118,16 @@ class Store:
         return value
 
     async def ping(self) -> None:
-        """Raise one of our errors unless every primary answers."""
+        """Raise one of our errors unless every primary answers, and is not busy or out of service."""
         for node in self._topology.primaries():
             async with node.lend(self._patience.connect) as wire:
                 reply = await wire.call(b"PING", silence=self._patience.answer)
-            if isinstance(reply, UnreachableError):
-                raise reply
+            if isinstance(reply, UnreachableError | BusyError):
+                raise explained(reply, b"PING", self._connector.user)
 
-    async def ttl(self, key: bytes) -> float | None:
-        """Return the seconds that `key` has left, or None when it never expires or is not there."""
-        left: int = await self._call(key, b"PTTL", key)
-        return left / 1000 if left >= 0 else None
+    async def ttl(self, key: bytes) -> float | None | Literal[False]:
+        """Return the seconds that `key` has left, None (never expires) or False (not there)."""
+        return seconds_left(await self._call(key, b"PTTL", key))
 
     async def set(
         self,
@@ -130,7 +139,8 @@ class Store:
         """Write one value; return False when `only` kept it from being written.
 
         `ttl` is in seconds, None for a key that never expires. Should the answer to `only="missing"`
-        get lost, it is looked up: the value that stands there tells whose it is.
+        get lost, it is looked up: the value and the TTL that stand there tell whose they are; where
+        they do not, it raises `UnreachableError` with `maybe_applied`.
         """
         command = [b"SET", key, value]
         if isinstance(ttl, Keep):
@@ -141,37 +151,26 @@ class Store:
             command.append(b"NX" if only == "missing" else b"XX")
         if only != "missing":
             return await self._call(key, *command) is not None
+        write = Write(key, value, None if isinstance(ttl, Keep) else ttl)
+        return await self._set_missing(write, command)
+
+    async def _set_missing(self, write: Write, command: Sequence[bytes]) -> bool:
+        since, key = Since(), write.key
         tries = await self._topology.node_for(key).tries(self._patience)
+
+        async def send() -> object:
+            return await self._call(key, *command, idempotent=False, tries=tries)
+
+        async def look() -> Found:
+            commands = [(b"GET", key), (b"PTTL", key)]
+            return since.judge(write, *await self._answers(commands, [key, key], tries))
+
         try:
-            return await self._call(key, *command, idempotent=False, tries=tries) is not None
+            return await send() is not None
         except UnreachableError as error:
             if not error.maybe_applied:
                 raise
-            return await self._settle(key, value, command, error, tries)
-
-    async def _settle(
-        self,
-        key: bytes,
-        value: bytes,
-        command: Sequence[bytes],
-        lost: UnreachableError,
-        tries: Tries,
-    ) -> bool:
-        """Find out what a SET NX whose answer was lost has done, and do it if it has not.
-
-        The lost command may still be on its way, and then be applied before the second one.
-        """
-        try:
-            found = await self._call(key, b"GET", key, tries=tries)
-            if found is None:
-                if await self._call(key, *command, idempotent=False, tries=tries) is not None:
-                    return True
-                found = await self._call(key, b"GET", key, tries=tries)
-        except WrongType:
-            return False
-        except (UnreachableError, DeniedError):
-            raise lost from None
-        return bool(found == value)
+            return await settle(look, send, error)
 
     async def unlink(self, keys: Sequence[bytes]) -> Outcomes:
         """Remove keys, one command a key; a reply is 1 when the key was there and 0 when not."""
@@ -194,30 +193,22 @@ class Store:
     async def write(self, writes: Sequence[Write], *, only_missing: bool = False) -> Outcomes:
         """Write entries; a reply is True when written and False when `only_missing` kept it.
 
-        A SET NX that was sent again after a cut is looked up: whether its value stands there. A write
-        that was refused when it was sent again is UNKNOWN: its first sending may have been applied.
+        A SET NX that was sent again after a cut is looked up: whether its value and TTL stand there.
+        Where that does not tell, it is UNKNOWN.
         """
+        since = Since()
         commands = [write_command(write, only_missing=only_missing) for write in writes]
-        outcomes = await self.run(commands, [write.key for write in writes])
+        keys = [write.key for write in writes]
+        outcomes = await self.run(commands, keys, last_wins=not only_missing)
         outcomes.replies = [written(reply) for reply in outcomes.replies]
-        for place in outcomes.resent:
-            if isinstance(outcomes.replies[place], CachectlError):
-                outcomes.replies[place] = UNKNOWN
-        if only_missing:
-            await self._settle_all(writes, outcomes)
+        doubtful = [p for p in sorted(outcomes.resent) if outcomes.replies[p] is False]
+        if only_missing and doubtful:
+            looks = [(word, keys[p]) for p in doubtful for word in (b"GET", b"PTTL")]
+            found = (await self.run(looks, [key for _, key in looks])).replies
+            pairs = zip(doubtful, found[::2], found[1::2], strict=True)
+            judged = [(p, since.judge(writes[p], value, pttl)) for p, value, pttl in pairs]
+            settle_batch(writes, outcomes, judged)
         return outcomes
-
-    async def _settle_all(self, writes: Sequence[Write], outcomes: Outcomes) -> None:
-        """Look up what the SET NX that were sent twice have done."""
-        doubtful = [place for place in sorted(outcomes.resent) if outcomes.replies[place] is False]
-        found = await self.get_many([writes[place].key for place in doubtful])
-        for place, value in zip(doubtful, found.replies, strict=True):
-            if isinstance(value, WrongType):
-                continue
-            if writes[place].dump or not isinstance(value, bytes | None):
-                outcomes.replies[place] = UNKNOWN
-            else:
-                outcomes.replies[place] = value == writes[place].value
 
     async def describe(self, key: bytes) -> "KeyInfo | None":
         """Return what `inspect` shows of a key, or None when it is not there."""
@@ -280,15 +271,16 @@ class Store:
         """Return what tells these servers and their data from others; None where it is denied.
 
         Each primary's run, and its replication id: one that took over another's data keeps its run.
+        So does one whose databases were swapped: there the count of SWAPDB follows.
         """
         return tuple([await self._identity(node) for node in self._topology.primaries()])
 
     async def _identity(self, node: Pool) -> str | None:
         try:
-            info = parse_info(await self._ask(node, b"INFO"))
+            info = parse_info(await self._ask(node, b"INFO", b"everything"))
         except DeniedError:
             return None
-        return f"{info.get('run_id')} {info.get('master_replid')}"
+        return f"{info.get('run_id')} {info.get('master_replid')} {info.get(SWAPS, '')}".rstrip()
 
     async def vitals(self, pings: int = 5) -> list[Vitals]:
         """Ask every node how it is; raises our errors for one that cannot be asked at all."""
@@ -312,21 +304,38 @@ class Store:
                 info if isinstance(info, CachectlError) else parse_info(info),
             )
 
-    async def run(self, commands: Sequence[tuple[bytes, ...]], keys: list[bytes]) -> Outcomes:
-        """Send idempotent commands, each to the node of its key; errors stand in the outcomes."""
-        outcomes = Outcomes(len(commands))
+    async def run(
+        self,
+        commands: Sequence[tuple[bytes, ...]],
+        keys: list[bytes],
+        tries: Tries | None = None,
+        *,
+        last_wins: bool = False,
+    ) -> Outcomes:
+        """Send idempotent commands, each to the node of its key; errors stand in the outcomes.
+
+        `last_wins`: of several writes of a key, the last one stands whatever was sent again.
+        """
+        outcomes = Outcomes(len(commands), keys if last_wins else None)
         for node, places in self._topology.split(keys):
-            await stream(node, self._patience, commands, outcomes, places)
+            bears = tries or await node.tries(self._patience)
+            await stream(node, bears, commands, outcomes, places)
         for place, reply in enumerate(outcomes.replies):
             if isinstance(reply, CachectlError):
                 explained(reply, commands[place][0], self._connector.user)
         if outcomes.error is not None:
             explained(outcomes.error, b"", self._connector.user)
+        doubt_refusals(commands, outcomes)
         return outcomes
 
-    async def _answers(self, commands: Sequence[tuple[bytes, ...]], keys: list[bytes]) -> list[Any]:
+    async def _answers(
+        self,
+        commands: Sequence[tuple[bytes, ...]],
+        keys: list[bytes],
+        tries: Tries | None = None,
+    ) -> list[Any]:
         """Do as `run`, and raise unless the server has answered everything, if only with errors."""
-        outcomes = await self.run(commands, keys)
+        outcomes = await self.run(commands, keys, tries)
         if outcomes.error is not None:
             raise outcomes.error
         if any(isinstance(reply, Unanswered) for reply in outcomes.replies):
@@ -372,8 +381,11 @@ class Store:
         if isinstance(reply, UnreachableError):
             reply.maybe_applied = in_doubt
         if isinstance(reply, ReadOnlyServerError):
-            raise await self._read_only(node)
-        raise explained(reply, command[0], self._connector.user)
+            reply = await self._read_only(node)
+        explained(reply, command[0], self._connector.user)
+        if in_doubt and isinstance(reply, ServerError) and command[0] in CHANGES:
+            raise refused_again(reply)
+        raise reply
 
     async def _read_only(self, node: Pool) -> ReadOnlyServerError:
         """Return the error for a replica; it names the primary where the server tells."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from cachectl.errors import CachectlError, LostError, UnreachableError
 from cachectl.store.errors import is_rejected
 from cachectl.store.pool import Pool
-from cachectl.store.tries import Patience, Tries
+from cachectl.store.tries import Tries
 from cachectl.store.wire import Exchange
 
 BREAKS = 10
@@ -37,22 +37,26 @@ class Outcomes:
 
     `replies` holds a reply, one of our errors for a command that the server refused, or `UNKNOWN` or
     `UNSENT`. `error` says why the stream ended early, if it did. `resent` holds the places whose
-    command was sent again without knowing whether its first sending was applied: what their replies
-    count is a lower bound.
+    command was sent again although its first sending may have been, or was, applied: what their
+    replies count is a lower bound. `doubt` holds the server's words where one of these was refused,
+    and is `UNKNOWN` for that.
     """
 
-    __slots__ = ("error", "replies", "resent")
+    __slots__ = ("_last_wins", "doubt", "error", "replies", "resent")
 
-    def __init__(self, count: int) -> None:
-        """Start with nothing sent."""
+    def __init__(self, count: int, last_wins: Sequence[bytes] | None = None) -> None:
+        """Start with nothing sent. `last_wins`: the keys, where the last write of each must stand."""
         self.replies: list[Any] = [UNSENT] * count
         self.resent: set[int] = set()
         self.error: CachectlError | None = None
+        self.doubt: CachectlError | None = None
+        self._last_wins = last_wins
 
     def take(self, places: Sequence[int], exchange: Exchange) -> None:
         """Enter what an exchange of the commands at `places` brought, finished or not."""
         for place in places[: exchange.sent]:
-            if self.replies[place] is UNKNOWN:
+            before = self.replies[place]
+            if before is not UNSENT and not is_rejected(before):
                 self.resent.add(place)
         for place, reply in zip(places, exchange.replies, strict=False):
             self.replies[place] = reply
@@ -60,28 +64,35 @@ class Outcomes:
             self.replies[place] = UNKNOWN
 
     def open(self, places: Sequence[int]) -> list[int]:
-        """Return those of `places` whose command has no final reply yet."""
-        return [
-            place
-            for place in places
-            if isinstance(self.replies[place], Unanswered) or is_rejected(self.replies[place])
-        ]
+        """Return those of `places` whose command has no final reply yet, or must follow one of these."""
+        replies = self.replies
+        left = [p for p in places if isinstance(replies[p], Unanswered) or is_rejected(replies[p])]
+        keys = self._last_wins
+        if keys is None or not left:
+            return left
+        # a write that was rejected goes out again, and so must what has overwritten its key since
+        opened, behind = set(left), set[bytes]()
+        for place in places:
+            if is_rejected(replies[place]):
+                behind.add(keys[place])
+            elif keys[place] in behind:
+                opened.add(place)
+        return sorted(opened)
 
 
 async def stream(
     pool: Pool,
-    patience: Patience,
+    tries: Tries,
     commands: Sequence[tuple[bytes, ...]],
     outcomes: Outcomes,
     places: list[int],
 ) -> None:
     """Send the commands at `places` to one node and enter what became of each into `outcomes`.
 
-    Raises nothing of the server's. A server that is away is waited for as long as `patience` bears its
+    Raises nothing of the server's. A server that is away is waited for as long as `tries` bear its
     silence; each answer begins the wait anew. A command on which connection after connection breaks
     (a value over the server's `proto-max-bulk-len` does that) stays `UNKNOWN`, its neighbours do not.
     """
-    tries = await pool.tries(patience)
     breaks = barren = 0
     while places:
         part = places[:1] if breaks else places

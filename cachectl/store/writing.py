@@ -1,8 +1,11 @@
 """An entry -> the command that writes it; the server's answers -> ours."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from cachectl.errors import CachectlError
+
+CHANGES: Final = frozenset({b"SET", b"RESTORE", b"UNLINK"})
+"""The commands of ours that change data."""
 
 
 class Write(NamedTuple):

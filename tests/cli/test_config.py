@@ -116,3 +116,19 @@ def test_no_command_is_2_and_shows_the_help(run: Run):
     assert run("-h").text == run("--help").text
     assert run("--version").text.startswith("cachectl ")
     assert "Did you mean 'get'" in run("gte", "k").err
+
+
+def test_a_write_whose_answer_got_lost_is_unknown(run: Run, server: ServerProcess):
+    server.raw("CLIENT", "PAUSE", "3000", "WRITE")
+    result = run("-u", server.url, "--timeout", "300ms", "set", "k", "1")
+    assert result.code == 3
+    assert "whether it was applied is unknown" in result.err
+
+
+def test_an_embedded_server_of_the_settings_may_lie_in_the_home(run: Run, workdir: Path):
+    (workdir / "cachectl.yaml").write_text(
+        "default_profile: p\nprofiles: {p: {url: 'embedded:~/cache'}}\n"
+    )
+    home = Path.home()
+    row = {row["path"]: row for row in run("config", "show", "-o", "json").json["settings"]}
+    assert row["url"]["value"] == f"embedded:{home}/cache"

@@ -76,6 +76,18 @@ def test_a_dry_run_counts_by_sub_namespace_and_removes_nothing(on: Run, server: 
     assert server.raw("DBSIZE") == 6
 
 
+def test_names_in_json_are_the_real_ones(on: Run, server: ServerProcess):
+    """Escaping is for terminals; what is not UTF-8 is base64, keys in no namespace are null."""
+    server.raw("MSET", "\u202eevil:a", "1", b"\xff:a", "1", "*:1", "1", "plain", "1")
+    rows = on("flush", "--all", "--dry-run", "-o", "json").json["namespaces"]
+    names = [{k: v for k, v in row.items() if k.startswith("namespace")} for row in rows]
+    wanted = [{"namespace": name} for name in ("\u202eevil", "*", None)]
+    assert sorted(names, key=str) == sorted([*wanted, {"namespace_base64": "/w=="}], key=str)
+    text = on("flush", "--all", "--dry-run").text
+    assert "\\u202eevil" in text
+    assert "(no namespace)" in text
+
+
 def test_names_that_are_surely_meant_otherwise_are_refused(on: Run, server: ServerProcess):
     server.raw("SET", "natal:", "1")
     server.raw("SET", "natal::x", "1")

@@ -30,6 +30,8 @@ def wrong_type(**params):
     return {{"{VALUE}"}}
 def not_json(**params):
     return float("nan")
+def raises(**params):
+    raise ValueError("{VALUE}")
 def fine(**params):
     return "{VALUE}"
 """
@@ -89,6 +91,7 @@ CASES = [
     ["-u", "URL", "warm", "bad.jsonl", "--verify", "r.jsonl"],
     ["-u", "URL", "warm", "r.jsonl", "--origin", "canary_origin:wrong_type", "-n", "t"],
     ["-u", "URL", "warm", "r.jsonl", "--origin", "canary_origin:not_json", "-n", "t"],
+    ["-u", "URL", "warm", "r.jsonl", "--origin", "canary_origin:raises", "-n", "t"],
     ["-u", "URL", "warm", "r.jsonl", "--origin", "canary_origin:fine", "-n", "t"],
     ["-u", "OOM", "warm", "r.jsonl", "--origin", "canary_origin:fine", "-n", "t"],
     ["-u", "DENIED", "set", "k", f'"{VALUE}"'],

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -258,3 +259,40 @@ def test_nobody_there_is_3_and_best_effort_makes_it_0(run: Run, workdir: Path):
     assert forgiven.code == 0
     assert "connection refused" in forgiven.err
     assert "warning" in forgiven.err
+
+
+def test_a_job_that_cannot_be_keeps_the_others_from_writing(
+    run: Run, server: ServerProcess, jobs: Path
+):
+    """2 means that nothing was attempted, whichever job comes first."""
+    for words in (["loaded", "other"], ["other", "loaded"]):
+        result = run("warm", *words)
+        assert (result.code, result.out) == (2, b"")
+    assert server.raw("DBSIZE") == 0
+
+
+def test_the_deadline_is_of_all_jobs_together(
+    run: Run, server: ServerProcess, jobs: Path, workdir: Path
+):
+    (workdir / "natal_origin2.py").write_text(
+        "import asyncio\nasync def chart(**params):\n    await asyncio.sleep(30)\n"
+    )
+    sys.modules.pop("natal_origin2", None)
+    result = run("--deadline", "300ms", "warm", "computed", "loaded", "-o", "json")
+    sys.modules.pop("natal_origin2", None)
+    assert result.code == 1
+    assert [row["job"] for row in result.lines] == ["computed"]
+    assert "loaded was not begun" in result.err
+    assert server.raw("DBSIZE") == 0
+
+
+def test_read_only_lets_a_dry_run_and_a_measurement_through(
+    run: Run, settings, server: ServerProcess, workdir: Path
+):
+    settings("default_profile: p\nprofiles: {p: {url: 'URL', read_only: true}}\n")
+    lines(workdir / "e.jsonl", {"key": "a", "value": 1})
+    lines(workdir / "s.jsonl", {"key": "a"})
+    assert run("warm", "e.jsonl", "--dry-run").code == 0
+    assert run("warm", "--verify-only", "--verify", "s.jsonl").code == 0
+    assert run("warm", "e.jsonl").code == 5
+    assert server.raw("DBSIZE") == 0

@@ -1,22 +1,25 @@
+import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from cachectl.errors import DeniedError, LostError, UnreachableError
 from cachectl.models import DeleteReport
 from cachectl.operations.entries import Listed, delete, scan
+from cachectl.operations.stop import Stop
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
-from tests.operations.operating import keys_of, run, user_with
+from tests.operations.operating import keys_of, run, soon, user_with
 from tests.proxies import CUT, Chunk, Proxy, Step, random_cuts
 from tests.servers import ServerProcess
 
 
 def deleted(on: Any, *keys: bytes, timeout: float = 5.0, user: str | None = None) -> DeleteReport:
-    return run(on, lambda store: delete(store, keys), timeout=timeout, user=user)
+    return run(on, lambda store: delete(store, keys, Stop()), timeout=timeout, user=user)
 
 
 def listed(
@@ -142,6 +145,50 @@ def test_a_removal_on_which_every_connection_breaks_is_an_error(server: ServerPr
     assert (report.deleted, report.unknown, report.exit_code) == (10, 1, 3)
 
 
+@pytest.mark.parametrize("reason", ["deadline", "interrupted"])
+def test_a_stop_while_the_server_is_silent_ends_with_what_is_known(
+    server: ServerProcess, reason: Literal["deadline", "interrupted"]
+):
+    """The first batch is gone, the second in flight, the third was not asked for; within a second."""
+    server.fill("a:", 1500)
+    gate = threading.Event()
+    silent = threading.Event()
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        if chunk.direction == "up" and b"a:500\r\n" in chunk.data:
+            silent.set()
+            yield gate
+        yield chunk.data
+
+    async def stopped(store: Store) -> DeleteReport:
+        stop = Stop()
+        work = asyncio.create_task(delete(store, [b"a:%d" % i for i in range(1500)], stop))
+        await soon(silent.is_set)
+        stop.set(reason)
+        return await work
+
+    with Proxy(server, plan) as proxy:
+        start = time.monotonic()
+        report = run(proxy, stopped)
+        took = time.monotonic() - start
+        gate.set()
+    assert took < 1
+    assert (report.deleted, report.unknown, report.unsent) == (500, 500, 500)
+    assert (report.stopped, report.error, report.exit_code) == (reason, None, 1)
+
+
+def test_a_stop_between_two_batches_leaves_the_rest_unsent(server: ServerProcess):
+    """What was sent is answered for; nothing is unknown."""
+    server.fill("a:", 1500)
+    stop = Stop()
+    stop.set("deadline")
+    keys = [b"a:%d" % i for i in range(1500)]
+    report = run(server, lambda store: delete(store, keys, stop))
+    assert (report.deleted, report.unknown, report.unsent) == (500, 0, 1000)
+    assert (report.stopped, report.exit_code) == ("deadline", 1)
+    assert server.raw("DBSIZE") == 1000
+
+
 def test_a_listing_names_every_key_of_a_namespace(any_server: ServerProcess):
     """Literally: no sibling, no pattern; None is the whole keyspace; `match` is a glob."""
     any_server.fill("a[1]:", 700)
@@ -215,6 +262,23 @@ def test_cut_at_random_bytes_every_key_is_listed_at_least_once(server: ServerPro
     assert set(names(pages)) == {b"a:%d" % i for i in range(3000)}
     if len(names(pages)) > 3000:
         assert any(page.anew for page in pages)
+
+
+def test_a_limited_listing_that_begins_anew_has_so_many_different_keys(server: ServerProcess):
+    """Keys that come twice are not counted twice towards the limit."""
+    server.fill("a:", 3000)
+    scans = 0
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        nonlocal scans
+        scans += b"SCAN" in chunk.data and chunk.direction == "up"
+        yield CUT if scans == 5 and b"SCAN" in chunk.data else chunk.data
+
+    with Proxy(server, plan) as proxy:
+        pages = listed(proxy, b"a", limit=2000)
+    assert any(page.anew for page in pages)
+    assert len(names(pages)) > 2000
+    assert len(set(names(pages))) == 2000
 
 
 def test_a_page_that_begins_anew_is_told_even_when_it_holds_nothing(server: ServerProcess):

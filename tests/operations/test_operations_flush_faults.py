@@ -3,7 +3,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from itertools import count
 
 import pytest
@@ -14,6 +14,7 @@ from cachectl.operations.flush import Target, flush, preview
 from cachectl.operations.stop import Stop
 from cachectl.store.scan import Page
 from cachectl.store.store import Store
+from cachectl.store.stream import UNKNOWN, Outcomes
 from tests.conftest import FreshServer
 from tests.operations.operating import (
     busy,
@@ -274,6 +275,68 @@ def test_a_reply_that_is_lost_makes_the_count_a_lower_bound(server: ServerProces
         report = flushed(proxy, b"a")
     assert (report.exit_code, report.deleted_exact, report.matched) == (0, False, 200)
     assert report.deleted < 200
+
+
+def test_a_removal_that_was_sent_twice_and_says_one_is_not_exact(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+):
+    """Written anew between the two sendings, a key is removed twice and counted once."""
+    server.fill("a:", 10)
+    unlink = Store.unlink
+
+    async def resent(store: Store, keys: Sequence[bytes]) -> Outcomes:
+        outcomes = await unlink(store, keys)
+        outcomes.resent.add(0)
+        return outcomes
+
+    monkeypatch.setattr(Store, "unlink", resent)
+    report = flushed(server, b"a")
+    assert (report.exit_code, report.deleted, report.deleted_exact) == (0, 10, False)
+
+
+def test_a_removal_that_is_unknown_alone_ends_the_flush_unproven(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+):
+    """Refused when it was sent again: whether the key is gone is unknown, and said; 3."""
+    server.fill("a:", 10)
+    unlink = Store.unlink
+
+    async def refused_again(store: Store, keys: Sequence[bytes]) -> Outcomes:
+        outcomes = await unlink(store, keys)
+        outcomes.replies = [UNKNOWN] * len(keys)
+        outcomes.resent = set(range(len(keys)))
+        outcomes.doubt = LostError("sent again, it was refused: NOPERM")
+        return outcomes
+
+    monkeypatch.setattr(Store, "unlink", refused_again)
+    report = flushed(server, b"a")
+    assert (report.exit_code, report.deleted_exact, report.proven) == (3, False, False)
+    assert report.error is not None
+    assert "NOPERM" in report.error.message
+
+
+def test_keys_that_a_restart_brings_back_are_not_counted_exactly():
+    """Killed in the middle, with a dump of all keys: more removals than there were keys."""
+    scans = 0
+    with ServerProcess() as server:
+        server.fill("a:", 6000)
+        server.raw("SAVE")
+
+        def plan(chunk: Chunk) -> Iterator[Step]:
+            nonlocal scans
+            scans += b"SCAN" in chunk.data and chunk.direction == "up"
+            if scans == 10 and b"SCAN" in chunk.data:
+                server.restart(kill=True)
+                yield CUT
+                return
+            yield chunk.data
+
+        with Proxy(server, plan) as proxy:
+            report = flushed(proxy, b"a")
+        assert server.raw("DBSIZE") == 0
+    assert report.exit_code == 0
+    assert report.deleted > 6000
+    assert not report.deleted_exact
 
 
 def test_a_restart_alone_leaves_the_count_exact(server: ServerProcess):

@@ -122,6 +122,26 @@ def test_a_full_server_is_critical_only_where_nothing_is_evicted(fresh_server: F
     assert by_name(report)["memory"].status == report.status == "critical"
     server.raw("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     assert by_name(look(server))["memory"].status == "ok"
+    server.raw("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
+    assert by_name(look(server))["memory"].status == "critical"  # none of its keys has a TTL
+
+
+def test_a_primary_without_the_replicas_it_needs_is_critical(any_server: ServerProcess):
+    """min-replicas-to-write is set and there is none: every write is refused."""
+    any_server.raw("CONFIG", "SET", "min-replicas-to-write", "1")
+    report = look(any_server)
+    any_server.raw("CONFIG", "SET", "min-replicas-to-write", "0")
+    assert by_name(report)["replication"].status == report.status == "critical"
+    assert by_name(look(any_server))["replication"].status == "ok"
+
+
+def test_a_server_that_holds_writes_warns(server: ServerProcess):
+    """CLIENT PAUSE WRITE: it answers, and writes wait."""
+    server.raw("CLIENT", "PAUSE", "60000", "WRITE")
+    report = look(server)
+    server.raw("CLIENT", "UNPAUSE")
+    assert by_name(report)["reachable"].status == report.status == "warning"
+    assert "holds writes" in by_name(report)["reachable"].message
 
 
 def test_a_replica_warns_and_one_without_its_primary_is_critical(

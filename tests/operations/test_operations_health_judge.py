@@ -108,6 +108,38 @@ def test_memory_is_judged_where_nothing_may_be_evicted(
 
 
 @pytest.mark.parametrize(
+    ("keyspace", "policy", "verdict"),
+    [
+        ({"db0": "keys=9,expires=0,avg_ttl=0"}, "volatile-lru", "critical"),
+        ({}, "volatile-ttl", "critical"),
+        ({"db0": "keys=9,expires=1,avg_ttl=5,subexpiry=0"}, "volatile-lru", "ok"),
+        ({"db0": "keys=9,expires=0", "db3": "keys=9,expires=9"}, "volatile-lru", "ok"),
+        ({"db0": "keys=9,expires=0,avg_ttl=0"}, "allkeys-lru", "ok"),
+    ],
+)
+def test_a_policy_that_finds_no_key_with_a_ttl_evicts_nothing(
+    keyspace: dict[str, Any], policy: str, verdict: str
+):
+    """Full of persistent keys, `volatile-*` refuses writes as `noeviction` does."""
+    told = vitals(used_memory="100", maxmemory="100", maxmemory_policy=policy, **keyspace)
+    assert status("memory", told) == verdict
+
+
+@pytest.mark.parametrize(
+    ("paused", "verdict"),
+    [(None, "ok"), ("none", "ok"), ("write", "warning"), ("all", "warning")],
+)
+def test_a_server_that_holds_writes_is_a_warning(paused: str | None, verdict: str):
+    """CLIENT PAUSE: how long it lasts, and why."""
+    told = vitals(
+        paused_actions=paused, paused_reason="client_pause", paused_timeout_milliseconds="59500"
+    )
+    check = checks(told)["reachable"]
+    assert check.status == verdict
+    assert ("holds writes for 59.5 s: client_pause" in check.message) == (verdict == "warning")
+
+
+@pytest.mark.parametrize(
     ("after", "verdict", "rate"),
     [
         ("10", "ok", 0.0),
@@ -201,6 +233,9 @@ REPLICA = {"role": "slave", "master_link_status": "up", "master_last_io_seconds_
         (REPLICA | {"master_last_io_seconds_ago": "99"}, "critical", 99),
         (REPLICA | {"master_last_io_seconds_ago": None}, "unknown", None),
         (REPLICA | {"master_link_status": "down"}, "critical", None),
+        ({"min_slaves_good_slaves": "0"}, "critical", None),
+        ({"min_slaves_good_slaves": "1"}, "ok", None),
+        (REPLICA | {"min_slaves_good_slaves": "0"}, "ok", 3),
     ],
 )
 def test_replication_is_the_lag_on_either_side(

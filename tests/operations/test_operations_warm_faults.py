@@ -3,12 +3,13 @@ import io
 import os
 import random
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cachectl.errors import UnreachableError
+from cachectl.errors import LostError, UnreachableError
 from cachectl.models import Progress, WarmReport
 from cachectl.operations.stop import Stop
 from cachectl.operations.warm.plan import Only, Warm
@@ -27,10 +28,11 @@ from tests.operations.operating import (
     run,
     soon,
     store_of,
+    user_with,
     warm_with,
     warmed,
 )
-from tests.proxies import Proxy, random_cuts
+from tests.proxies import CUT, Chunk, Proxy, Step, random_cuts
 from tests.servers import ServerProcess
 
 
@@ -201,7 +203,91 @@ def test_a_server_killed_and_started_again_gets_the_rest_and_verify_tells_what_i
     assert report.hit_rate.met is False
     if report.unknown == 0:
         assert report.written == count
-        assert report.exit_code == 1
+        assert (report.exit_code, report.stopped) == (3, None)
+
+
+def warmed_while(server: ServerProcess, plan: Warm, turn: Callable[[], object]) -> WarmReport:
+    """Warm, and do something to the server between two batches."""
+    turned = False
+
+    def observe(progress: Progress) -> None:
+        nonlocal turned
+        if progress.done >= 2000 and not turned:
+            turned = True
+            turn()
+
+    return run(server, lambda store: warm(store, plan, Stop(), observe, io.BytesIO()))
+
+
+def took_over(server: ServerProcess, other: ServerProcess) -> None:
+    """Let a server take over another's data and become a primary again."""
+    server.raw("REPLICAOF", "127.0.0.1", other.port)
+    end = time.monotonic() + 10
+    while server.info("replication").get("master_link_status") != "up":
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    server.raw("REPLICAOF", "NO", "ONE")
+
+
+@pytest.mark.parametrize("how", ["killed", "taken over"])
+def test_a_server_that_is_not_the_same_at_the_end_ends_with_an_error(tmp_path: Path, how: str):
+    """Killed and back empty, or with other data: what was written before is gone, 3."""
+    plan = Warm(sources=(str(entries(tmp_path / "e.jsonl", 20_000)),))
+    with ServerProcess() as server, ServerProcess(tcp=True) as other:
+        other.raw("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+
+        def turn() -> None:
+            if how == "killed":
+                server.restart(kill=True)
+            else:
+                took_over(server, other)
+
+        report = warmed_while(server, plan, turn)
+        assert server.raw("DBSIZE") < report.written == 20_000
+    assert (report.exit_code, report.stopped) == (3, None)
+    assert isinstance(report.error, LostError)
+    assert "restarted or replaced" in report.error.message
+
+
+def test_a_hit_rate_on_the_new_server_that_is_high_enough_is_proof(tmp_path: Path):
+    """What is needed is there, though what was written before is not: a problem is told, and 0."""
+    source = entries(tmp_path / "e.jsonl", 20_000)
+    sample = lines(tmp_path / "s.jsonl", {"key": "n:19999"})
+    plan = Warm(sources=(str(source),), sample=(str(sample),), required=1.0)
+    with ServerProcess() as server:
+        report = warmed_while(server, plan, lambda: server.restart(kill=True))
+        assert server.raw("DBSIZE") < report.written == 20_000
+    assert (report.exit_code, report.error) == (0, None)
+    assert any("restarted or replaced" in problem.message for problem in report.errors)
+
+
+def test_who_the_server_is_costs_two_questions_and_may_be_denied(
+    server: ServerProcess, tmp_path: Path
+):
+    """INFO before the first write and after the last; without the right to it nothing is known."""
+    source = entries(tmp_path / "e.jsonl", 3000)
+    server.raw("CONFIG", "RESETSTAT")
+    assert warmed(server, source).exit_code == 0
+    assert server.info()["cmdstat_info"].startswith("calls=2,")
+    assert warmed(server, source, user=user_with(server, "+set", "~*")).exit_code == 0
+    assert warmed(server, source, dry_run=True).exit_code == 0
+    assert server.info()["cmdstat_info"].startswith("calls=3,")  # the look above
+
+
+def test_a_server_lost_before_it_was_asked_who_it_is_ends_with_a_report(
+    server: ServerProcess, tmp_path: Path
+):
+    """All is written, and nobody answers any more: 3, and the counts are kept."""
+    infos = 0
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        nonlocal infos
+        infos += chunk.direction == "up" and b"INFO" in chunk.data
+        yield CUT if infos > 1 else chunk.data
+
+    with Proxy(server, plan) as proxy:
+        report = warmed(proxy, entries(tmp_path / "e.jsonl", 3000), timeout=0.5)
+    assert (report.exit_code, report.written, report.stopped) == (3, 3000, "connection")
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -309,3 +395,9 @@ def test_a_busy_server_is_waited_for_and_then_named(server: ServerProcess, tmp_p
     assert report.error is not None
     assert report.error.message.startswith("BUSY")
     assert report.written > 0
+
+
+def test_a_server_whose_info_has_another_name_is_warmed(fresh_server: FreshServer, tmp_path: Path):
+    """Who it is cannot be known then: no reason not to write."""
+    server = fresh_server("--rename-command", "INFO", "TOLD")
+    assert warmed(server, entries(tmp_path / "e.jsonl", 10)).exit_code == 0

@@ -187,7 +187,7 @@ def test_origins_that_raise_hang_or_return_no_json_are_counted(
     assert (report.computed, report.exit_code) == (30 - len(bad), 1)
     told = {p.line or 0: p.message for p in report.errors}
     assert sorted(told) == bad
-    assert told[3] == "the origin raised ValueError: no 3"
+    assert told[3].startswith("the origin raised ValueError at ")
     assert "longer than" in told[5]
     assert "not JSON" in told[7]
     assert {p.source for p in report.errors} == {str(source)}

@@ -139,6 +139,15 @@ def test_the_exit_code_of_a_delete(
     assert DeleteReport(*counts, (), error).exit_code == code
 
 
+@pytest.mark.parametrize(("error", "code"), [(None, 1), (LOST, 3)])
+def test_a_delete_that_was_stopped_is_not_done(
+    error: errors.CachectlError | None, code: int
+) -> None:
+    """Though some keys are removed."""
+    report = DeleteReport(5, 0, 0, 0, (), error, stopped="deadline", unsent=3)
+    assert report.exit_code == code
+
+
 @pytest.mark.parametrize(
     ("told", "status", "code"),
     [

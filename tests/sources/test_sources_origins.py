@@ -1,6 +1,7 @@
 import asyncio
 import functools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -109,28 +110,29 @@ class Unspeakable(Exception):  # noqa: N818
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    "error",
     [
-        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
-        (ValueError(), "ValueError"),
-        (Unspeakable(), "Unspeakable"),
-        (TypeError("inside"), "TypeError: inside"),
-        (TimeoutError("of its own"), "TimeoutError: of its own"),
-        (StopIteration(3), "StopIteration: 3"),
-        (SystemExit(3), "SystemExit: 3"),
-        (asyncio.CancelledError(), "CancelledError"),
-        (ValueError("two\nlines \x1b[31m"), r"ValueError: two\nlines \x1b[31m"),
-        (ValueError("x" * 999), "ValueError: " + "x" * 200 + "…"),
+        ZeroDivisionError("division by zero"),
+        ValueError("c4n4ry\nlines \x1b[31m"),
+        Unspeakable(),
+        TypeError("inside"),
+        TimeoutError("of its own"),
+        StopIteration(3),
+        SystemExit(3),
+        asyncio.CancelledError(),
     ],
 )
-def test_what_an_origin_raises(error: BaseException, message: str) -> None:
+def test_what_an_origin_raises(error: BaseException) -> None:
+    """Its kind and where; its text may hold a value or a secret."""
+    message = rf"the origin raised {type(error).__name__} at test_sources_origins\.py:\d+"
+
     async def coroutine() -> object:
         await asyncio.sleep(0)
         raise error
 
-    assert complaint(fails(error)) == f"the origin raised {message}"
+    assert re.fullmatch(message, complaint(fails(error)))
     if not isinstance(error, StopIteration):  # a coroutine cannot raise it
-        assert complaint(coroutine) == f"the origin raised {message}"
+        assert re.fullmatch(message, complaint(coroutine))
 
 
 def test_the_cause_is_kept() -> None:

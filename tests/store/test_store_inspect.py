@@ -92,7 +92,9 @@ def test_a_key_that_changes_between_the_round_trips(server: ServerProcess, then:
         run_commands = store.run
         seen = 0
 
-        async def change(commands: list[tuple[bytes, ...]], keys: list[bytes]) -> object:
+        async def change(
+            commands: list[tuple[bytes, ...]], keys: list[bytes], *_: object
+        ) -> object:
             nonlocal seen
             seen += 1
             if seen == 2:

@@ -84,6 +84,8 @@ def test_a_server_that_cannot_save_refuses_writes(any_server: ServerProcess) -> 
             assert isinstance(outcomes.error, BusyError)
             assert all(isinstance(reply, BusyError) for reply in outcomes.replies)
             assert outcomes.resent == set()
+            with pytest.raises(BusyError, match="MISCONF"):
+                await store.ping()
 
         run(any_server, work, BRIEF)
     finally:
@@ -126,6 +128,8 @@ def test_a_busy_server_is_waited_for_and_told(any_server: ServerProcess) -> None
                 assert seconds < 0.7
             outcomes = await store.get_many([b"a", b"b"])
             assert isinstance(outcomes.error, BusyError)
+            with pytest.raises(BusyError):
+                await store.ping()
 
         run(any_server, work, BRIEF)
 

@@ -176,6 +176,25 @@ def test_a_replica_that_takes_another_primarys_data(
     run(replica, work)
 
 
+def test_databases_that_are_swapped_in_the_middle(any_server: ServerProcess) -> None:
+    """The same process, run and connection, and other keys: noticed by the count of SWAPDB."""
+    any_server.fill("key:", COUNT)
+
+    async def work(store: Store) -> None:
+        def swap(number: int) -> None:
+            if number == 6:
+                any_server.raw("SWAPDB", 0, 1)
+                any_server.fill("key:", COUNT)
+
+        before = await store.identity()
+        found = await cycles(store.pages(b"key:*"), swap)
+        assert len(found) == 2
+        assert set(found[-1]) == ALL
+        assert await store.identity() != before
+
+    run(any_server, work)
+
+
 def test_the_proof_after_the_last_page(fresh_server: FreshServer) -> None:
     """Killed after the last page was given: the end is not the end before the server has said so."""
     server = fresh_server(tcp=True)

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
-from cachectl.errors import UnreachableError
+from cachectl.errors import LostError, OutOfMemoryError, UnreachableError
+from cachectl.store.settle import Found, settle
 from cachectl.store.store import Store, Write
 from cachectl.store.stream import UNKNOWN
 from tests.proxies import Proxy, held, passes
@@ -80,7 +82,7 @@ def test_a_batch_whose_answers_are_lost(
     with Proxy(server) as proxy:
 
         async def work(store: Store) -> None:
-            writes = [Write(b"k", b"ours"), Write(b"there", b"ours"), Write(b"l", b"ours")]
+            writes = [Write(key, b"ours", ttl=60) for key in (b"k", b"there", b"l")]
             writing = store.write(writes, only_missing=True)
             task = await lose_the_answer(store, proxy, writing, lambda: server.raw("EXISTS", "l"))
             between(server)
@@ -129,22 +131,106 @@ def test_what_cannot_be_looked_up_stays_unknown(server: ServerProcess, why: str)
         run(proxy, work, PATIENT._replace(total=0.5))
 
 
-def test_a_lost_command_that_arrives_late(server: ServerProcess) -> None:
+SAME: list[tuple[tuple[object, ...], float | None, object]] = [
+    (("PX", 60_000), 60, True),
+    (("PX", 50_000), 60, False),
+    (("PX", 90_000), 60, False),
+    ((), 60, False),
+    (("PX", 60_000), None, False),
+    ((), None, UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("found", "ttl", "written"), SAME)
+def test_an_equal_value_is_ours_by_its_ttl(
+    server: ServerProcess, found: tuple[object, ...], ttl: float | None, written: object
+) -> None:
+    """A lock `SET lock 1` looks the same whoever took it: its TTL tells, or it is not known."""
+    with Proxy(server) as proxy:
+
+        async def losing(store: Store, work: Coroutine[object, object, object]) -> object:
+            server.raw("DEL", "k")
+            task = await lose_the_answer(store, proxy, work, lambda: server.raw("EXISTS", "k"))
+            server.raw("SET", "k", "1", *found)
+            proxy.plan = passes
+            proxy.cut()
+            return await task
+
+        async def work(store: Store) -> None:
+            outcomes = await losing(store, store.write([Write(b"k", b"1", ttl)], only_missing=True))
+            assert final(outcomes) == [written]  # type: ignore[arg-type]
+            setting = losing(store, store.set(b"k", b"1", ttl, only="missing"))
+            if written is not UNKNOWN:
+                assert await setting is written
+                return
+            with pytest.raises(UnreachableError) as caught:
+                await setting
+            assert caught.value.maybe_applied
+
+        run(proxy, work)
+
+
+def test_one_sending_is_counted_once(server: ServerProcess) -> None:
+    """The same key and value twice in a batch: one of them was written, the other was not."""
+    with Proxy(server) as proxy:
+
+        async def work(store: Store) -> None:
+            writing = store.write([Write(b"k", b"1", 60)] * 2, only_missing=True)
+            task = await lose_the_answer(store, proxy, writing, lambda: server.raw("EXISTS", "k"))
+            proxy.plan = passes
+            proxy.cut()
+            outcomes = await task
+            assert final(outcomes) == [True, False]  # type: ignore[arg-type]
+
+        run(proxy, work)
+
+
+def test_an_expiry_at_a_time_does_not_tell(server: ServerProcess) -> None:
+    """The same export warmed twice has the same value and time: who wrote it is not known."""
+    write = Write(b"k", b"1", expires_at=time.time() + 60)
+    with Proxy(server) as proxy:
+
+        async def work(store: Store) -> None:
+            writing = store.write([write], only_missing=True)
+            task = await lose_the_answer(store, proxy, writing, lambda: server.raw("EXISTS", "k"))
+            proxy.plan = passes
+            proxy.cut()
+            outcomes = await task
+            assert final(outcomes) == [UNKNOWN]  # type: ignore[arg-type]
+
+        run(proxy, work)
+
+
+def test_a_lost_command_that_arrives_late() -> None:
     """Looked up, not there, sent again, refused, because the first one came in between: written."""
 
-    async def work(store: Store) -> None:
-        call = store._call
-        answers = iter([UnreachableError("lost"), None, None, b"ours"])
+    async def work() -> None:
+        founds = iter([Found.NOTHING, Found.OURS])
 
-        async def scripted(*_: object, **__: object) -> object:
-            answer = next(answers)
-            if isinstance(answer, UnreachableError):
-                answer.maybe_applied = True
-                raise answer
-            return answer
+        async def look() -> Found:
+            return next(founds)
 
-        store._call = scripted  # type: ignore[method-assign]
-        assert await store.set(b"k", b"ours", only="missing") is True
-        store._call = call  # type: ignore[method-assign]
+        async def send() -> object:
+            return None
 
-    run(server, work)
+        assert await settle(look, send, UnreachableError("lost")) is True
+
+    asyncio.run(work())
+
+
+def test_refused_after_nothing_was_found() -> None:
+    """The first one may still arrive: the server's refusal of the second is not the whole truth."""
+
+    async def work() -> None:
+        async def look() -> Found:
+            return Found.NOTHING
+
+        async def send() -> object:
+            msg = "OOM it is full"
+            raise OutOfMemoryError(msg)
+
+        with pytest.raises(LostError, match="OOM it is full") as caught:
+            await settle(look, send, UnreachableError("lost"))
+        assert caught.value.maybe_applied
+
+    asyncio.run(work())

@@ -11,7 +11,6 @@ import pytest
 from cachectl.errors import (
     BusyError,
     LostError,
-    OutOfMemoryError,
     UnreachableError,
     WrongTypeError,
 )
@@ -336,30 +335,6 @@ def test_an_exchange_keeps_its_window() -> None:
         exchange.take(b"OK")
     assert not exchange.waits_for_reply
     assert exchange.burst() == b""
-
-
-def test_a_write_refused_when_sent_again_is_unknown(server: ServerProcess) -> None:
-    """Its first sending may have been applied: "out of memory" at the second is not the whole truth."""
-    gate = threading.Event()
-    server.raw("CONFIG", "SET", "maxmemory-policy", "noeviction")
-    with Proxy(server) as proxy:
-
-        async def work(store: Store) -> None:
-            await store.ping()
-            proxy.plan = held(gate)
-            task = asyncio.create_task(store.write([Write(b"k", b"1")]))
-            await until(lambda: server.raw("EXISTS", "k"))
-            server.raw("CONFIG", "SET", "maxmemory", "1")
-            proxy.plan = byte_by_byte
-            proxy.cut()
-            outcomes = await task
-            assert final(outcomes) == [UNKNOWN]
-            assert outcomes.resent == {0}
-            (refused,) = final(await store.write([Write(b"k", b"2")]))
-            assert isinstance(refused, OutOfMemoryError)
-
-        run(proxy, work)
-        gate.set()
 
 
 def test_a_message_nobody_asked_for_ends_the_connection(server: ServerProcess) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachectl.cli.render import out
 from cachectl.errors import CachectlError
-from cachectl.values import key_field, value_field
+from cachectl.values import key_field, namespace_field, value_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -141,7 +141,7 @@ def flush(report: "FlushReport", head: Fields, exit_code: int) -> Fields:
         "exit_code": exit_code,
         "namespaces": [
             {
-                "namespace": count.namespace,
+                **namespace_field(count.namespace),
                 "keys": count.keys,
                 "unknown_fields": {"bytes": "not measured"},
             }

@@ -121,9 +121,9 @@ def flush(report: "FlushReport", server: str) -> "Iterator[str]":
         yield f"would remove {report.matched} keys from {server}"
         yield from namespaces(report)
     else:
-        least = "" if report.deleted_exact else "at least "
+        about = "" if report.deleted_exact else "about "
         seconds = format_duration(report.seconds)
-        yield f"removed {least}{report.deleted} keys from {server} in {seconds}"
+        yield f"removed {about}{report.deleted} keys from {server} in {seconds}"
         if report.written_meanwhile:
             yield f"  written meanwhile {report.written_meanwhile}"
         if report.remaining is None:
@@ -145,7 +145,8 @@ def namespaces(report: "FlushReport") -> "Iterator[str]":
     """Yield how many keys each sub-namespace holds."""
     width = max((len(str(count.keys)) for count in report.namespaces), default=0)
     for count in report.namespaces:
-        yield f"  {count.keys:>{width}}  {count.namespace}"
+        name = "(no namespace)" if count.namespace is None else safe(count.namespace)
+        yield f"  {count.keys:>{width}}  {name}"
 
 
 def health(report: "HealthReport", server: str) -> "Iterator[str]":

@@ -6,8 +6,8 @@ from dataclasses import replace
 from time import perf_counter
 from typing import BinaryIO
 
-from cachectl.errors import CachectlError, InputError
-from cachectl.models import Observer, WarmReport
+from cachectl.errors import CachectlError, InputError, LostError, ServerError
+from cachectl.models import Observer, Problem, WarmReport
 from cachectl.operations.stop import Stop, until
 from cachectl.operations.warm.compute import Origin, compute
 from cachectl.operations.warm.load import load
@@ -18,6 +18,10 @@ from cachectl.operations.warm.verify import Proof
 from cachectl.sources.origins import load_callable
 from cachectl.sources.reading import STDIN, named
 from cachectl.store.store import Store
+
+_REPLACED = (
+    "the server was restarted or replaced while it was warmed: entries written before may be gone"
+)
 
 
 async def warm(
@@ -40,8 +44,23 @@ async def warm(
             raise
         tally.end(error)
     tally.close()
+    replaced = await _replaced(store, tally)
     await _verify(store, plan, tally, proof)
+    if replaced is not None:
+        _tell(replaced, tally, proof)
     return _report(plan, tally, proof, start)
+
+
+def check(plan: Warm) -> None:
+    """Raise for a plan that cannot be: its options, its files, its origin; asks no server.
+
+    Raises `UsageError`, `InputError` or `ConfigError`. An origin's module is imported here.
+    """
+    plan.check()
+    if not plan.verify_only:
+        _find(plan.sources)
+        if plan.origin is not None:
+            load_callable(plan.origin.call, plan.directory)
 
 
 def disabled(plan: Warm) -> WarmReport:
@@ -63,6 +82,7 @@ async def _work(store: Store, plan: Warm, tally: Tally, proof: Proof, stdin: Bin
     await proof.read(ranked, stdin)
     if not (plan.verify_only or plan.dry_run):
         await store.writable()
+        tally.server = await _identity(store)
     await proof.look_before(store)
     if ranked is not None and origin is not None:
         await compute(store, plan, ranked, origin, tally)
@@ -80,6 +100,45 @@ def _find(sources: Sequence[str]) -> None:
                 reason = getattr(error, "strerror", None) or "it cannot be read"
                 msg = f"{named(source)}: {reason.lower()}"
                 raise InputError(msg) from None
+
+
+async def _identity(store: Store) -> tuple[str | None, ...] | None:
+    """Return which server this is, or None where it does not tell."""
+    try:
+        told = await store.identity()
+    except ServerError:
+        return None
+    return None if None in told else told
+
+
+async def _replaced(store: Store, tally: Tally) -> LostError | None:
+    """Return an error if the server is not the one any more that the first entries were written to."""
+    if tally.server is None or not tally.written or tally.stop.reason == "connection":
+        return None
+    now = tally.server
+
+    async def ask() -> None:
+        nonlocal now
+        now = await _identity(store) or now
+
+    try:
+        await until(tally.stop, ask())
+    except CachectlError as error:
+        tally.end(error)
+    return None if now == tally.server else LostError(_REPLACED)
+
+
+def _tell(replaced: LostError, tally: Tally, proof: Proof) -> None:
+    """Let a server that was replaced be the error of the warm: `written` is not what is there.
+
+    Only a hit rate that was looked up on the new server, and is high enough, says that what is needed
+    is there nevertheless: then it is no more than a problem among others.
+    """
+    verdict = proof.verdict
+    if verdict is not None and verdict.met:
+        tally.note(Problem(replaced.message))
+    else:
+        tally.error = tally.error or replaced
 
 
 async def _verify(store: Store, plan: Warm, tally: Tally, proof: Proof) -> None:

@@ -26,7 +26,8 @@ class Tally:
     """Counts; every entry that was read and has no other fate is `unsent`.
 
     `in_flight` is what is being written: should that be cancelled, it is unknown. `begun` tells that
-    something was sent: from then on work ends with a report, whatever happens.
+    something was sent: from then on work ends with a report, whatever happens. `server` is the identity
+    of the one that is written to, None until it is known.
     """
 
     stop: Stop
@@ -44,6 +45,7 @@ class Tally:
     computed: int = 0
     errors: list[Problem] = field(default_factory=list)
     error: CachectlError | None = None
+    server: tuple[str | None, ...] | None = None
 
     @property
     def unsent(self) -> int:
@@ -79,7 +81,7 @@ class Tally:
                 self.skipped += 1
             elif reply is UNKNOWN:
                 self.unknown += 1
-                self._note(Problem(_NEVER_ANSWERED, source, line, write.key))
+                self.note(Problem(_NEVER_ANSWERED, source, line, write.key))
             elif reply is not UNSENT:
                 self._refused(reply, Problem(reply.message, source, line, write.key))
         if outcomes.error is not None:
@@ -102,7 +104,8 @@ class Tally:
             # refused as a whole, not for this entry: nothing that follows would be taken either
             self.end(reply)
 
-    def _note(self, problem: Problem) -> None:
+    def note(self, problem: Problem) -> None:
+        """List a problem, if there is room."""
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(problem)
 
