@@ -1,7 +1,7 @@
 """Whether a cache is fit to serve: one look at each node (two, for rates), judged by thresholds."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 from cachectl.config.settings import Threshold
@@ -25,13 +25,12 @@ async def health(
     An unreachable server is a result, not an exception; it is one within `timeout` + `interval` seconds.
     Raises `UsageError` and `ConfigError` for settings that no server can be asked with.
     """
-    first: Vitals | None = None
     try:
         async with asyncio.timeout(timeout + interval):
-            first = (await store.vitals())[0]
+            first = await store.vitals()
             start = perf_counter()
             await asyncio.sleep(interval)
-            second = (await store.vitals(pings=1))[0]
+            second = await store.vitals(pings=1)
     except UsageError:
         raise
     except TimeoutError:
@@ -39,7 +38,9 @@ async def health(
         return HealthReport((_unreachable(silence),))
     except CachectlError as error:
         return HealthReport((_unreachable(error),))
-    return HealthReport(tuple(judge(first, second, perf_counter() - start, thresholds)))
+    seconds = perf_counter() - start
+    nodes = zip(first, second, strict=True)
+    return worst_of([judge(one, later, seconds, thresholds) for one, later in nodes])
 
 
 async def wait_until_ready(
@@ -54,6 +55,15 @@ async def wait_until_ready(
         if report.status != "critical" or perf_counter() + WAIT_PAUSE >= end:
             return report
         await asyncio.sleep(WAIT_PAUSE)
+
+
+def worst_of(nodes: Sequence[Sequence[Check]]) -> HealthReport:
+    """Return each check as it stands on the node where it is worst."""
+    order: tuple[Verdict, ...] = ("critical", "warning", "unknown", "ok", "skipped")
+    by_check = zip(*nodes, strict=True)
+    return HealthReport(
+        tuple(min(checks, key=lambda check: order.index(check.status)) for checks in by_check)
+    )
 
 
 def _unreachable(error: CachectlError) -> Check:

@@ -9,15 +9,13 @@ from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 from cachectl.errors import CachectlError, LostError, UnreachableError
-from cachectl.store.info import parse_info
+from cachectl.store.info import identity, parse_info
 from cachectl.store.pool import Pool
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Greeting, Wire
 
 CYCLES = 5
 """So many cycles may break before the scan is given up."""
-SWAPS = "cmdstat_swapdb"
-"""INFO's name for how often databases were swapped: it is there from the first time on."""
 
 
 class Page(NamedTuple):
@@ -42,14 +40,14 @@ async def pages(
         told = False
         try:
             async with pool.lend(tries.connect) as wire:
-                identity = await _identity(wire, tries)
+                began_on = await _identity(wire, tries)
                 cursor = b""
                 while cursor != b"0":
                     cursor, keys = await _page(wire, tries, cursor or b"0", match, count)
                     yield Page(list(dict.fromkeys(keys)), anew=broken > 0 and not told)
                     told = True
                     tries.progress()  # whoever took the page took their time, not the server's
-                if await _identity(wire, tries) == identity:
+                if await _identity(wire, tries) == began_on:
                     return
                 msg = f"{wire.where} changed its role or was replaced while it was scanned"
                 raise LostError(msg)
@@ -71,13 +69,12 @@ def _never_clean(error: CachectlError) -> UnreachableError:
 async def _identity(wire: Wire, tries: Tries) -> tuple[str | None, ...]:
     """Return the server's run, data set and role as far as it tells: a user may lack INFO, not HELLO.
 
-    A replica that takes over another data set keeps its run and its connections; `master_replid` tells.
-    So does a server whose databases are swapped; the count of SWAPDB tells.
+    A replica that takes over another data set keeps its run and its connections.
     """
     info = await wire.call(b"INFO", b"everything", silence=tries.answer)
     told = parse_info(info) if isinstance(info, bytes) else {}
     greeting = Greeting.told(await wire.call(b"HELLO", b"2", silence=tries.answer))
-    return told.get("run_id"), told.get("master_replid"), told.get(SWAPS), greeting.role
+    return identity(told), greeting.role
 
 
 async def _page(

@@ -20,9 +20,9 @@ from cachectl.errors import (
 from cachectl.errors import WrongTypeError as WrongType
 from cachectl.store.connect import Connector
 from cachectl.store.hints import explained
-from cachectl.store.info import parse_info
+from cachectl.store.info import identity, parse_info
 from cachectl.store.pool import Pool
-from cachectl.store.scan import SWAPS, Page, pages
+from cachectl.store.scan import Page, pages
 from cachectl.store.settle import (
     Found,
     Since,
@@ -280,7 +280,7 @@ class Store:
             info = parse_info(await self._ask(node, b"INFO", b"everything"))
         except DeniedError:
             return None
-        return f"{info.get('run_id')} {info.get('master_replid')} {info.get(SWAPS, '')}".rstrip()
+        return identity(info)
 
     async def vitals(self, pings: int = 5) -> list[Vitals]:
         """Ask every node how it is; raises our errors for one that cannot be asked at all."""

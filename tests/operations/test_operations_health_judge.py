@@ -5,7 +5,7 @@ import pytest
 from cachectl.config.settings import DEFAULT_HEALTH, Threshold
 from cachectl.errors import BusyError, CachectlError, DeniedError, NotReadyError
 from cachectl.models import Check, HealthReport
-from cachectl.operations.health import judge
+from cachectl.operations.health import judge, worst_of
 from cachectl.store.store import Vitals
 
 GREETING: dict[str, str | None] = {"server": "valkey", "version": "9.1.2", "mode": "standalone"}
@@ -335,3 +335,19 @@ def test_the_verdict_is_the_worst_that_is_known(told: list[Any], verdict: str, c
     """Unknown only if nothing could be asked."""
     report = HealthReport(tuple(Check("x", one, "") for one in told))
     assert (report.status, report.exit_code) == (verdict, code)
+
+
+def test_each_check_stands_as_on_the_node_where_it_is_worst():
+    """With several nodes one sick one is enough; what is fine elsewhere does not hide it."""
+    fine = [Check("role", "ok", "a"), Check("memory", "ok", "a"), Check("latency", "skipped", "a")]
+    sick = [
+        Check("role", "warning", "b"),
+        Check("memory", "critical", "b"),
+        Check("latency", "ok", "b"),
+    ]
+    report = worst_of([fine, sick])
+    assert [(check.status, check.message) for check in report.checks] == [
+        ("warning", "b"),
+        ("critical", "b"),
+        ("ok", "b"),
+    ]
