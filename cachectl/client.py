@@ -65,7 +65,7 @@ class CacheClient:
     def __init__(
         self,
         redis_url: str = "redis://localhost:6379/0",
-        enabled: bool = True,  # noqa: FBT001, FBT002
+        enabled: bool = True,  # noqa: FBT001, FBT002 the signature that applications call
         *,
         ttl: float | None = 86400,
         namespaces: Mapping[str, NamespaceSettings] | None = None,
@@ -105,7 +105,7 @@ class CacheClient:
         for warning in server.warnings:
             logger.warning("%s", warning)
         client = cls.__new__(cls)
-        client._setup(server)  # noqa: SLF001
+        client._setup(server)  # noqa: SLF001 its own class
         return client
 
     def _setup(self, server: Server) -> None:

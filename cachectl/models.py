@@ -213,7 +213,7 @@ class FlushReport:
         return self.deleted / self.seconds if self.seconds else 0.0
 
     @property
-    def exit_code(self) -> int:  # noqa: PLR0911
+    def exit_code(self) -> int:  # noqa: PLR0911 one rule a line
         """0 once it is proven that everything older than the flush is gone."""
         if self.stopped == "connection":
             return 3

@@ -12,7 +12,7 @@ def backoff(base: float, cap: float = 1.0) -> Iterator[float]:
     """
     bound, cap = base, max(base, cap)
     while True:
-        yield uniform(bound / 2, bound)  # noqa: S311
+        yield uniform(bound / 2, bound)  # noqa: S311 no secret
         bound = min(bound * 2, cap)
 
 

@@ -89,7 +89,7 @@ def format_duration(seconds: float) -> str:
     """Return a short text for people: `250ms`, `1.5s`, `2m 5s`, `3h 20m`, `7d`."""
     if round(seconds, 3) < 1:
         return f"{seconds * 1000:.0f}ms"
-    if round(seconds, 1) < 60:  # noqa: PLR2004
+    if round(seconds, 1) < 60:  # noqa: PLR2004 the next unit
         return f"{seconds:.1f}".removesuffix(".0") + "s"
     whole = round(seconds)
     parts = []
@@ -102,11 +102,11 @@ def format_duration(seconds: float) -> str:
 
 def format_size(count: float) -> str:
     """Return a short text for people in powers of 1000: `512 B`, `1.2 kB`, `3.4 GB`."""
-    if round(count) < 1000:  # noqa: PLR2004
+    if round(count) < 1000:  # noqa: PLR2004 the next unit
         return f"{count:.0f} B"
     for unit in ("kB", "MB", "GB"):
         count /= 1000
-        if round(count, 1) < 1000:  # noqa: PLR2004
+        if round(count, 1) < 1000:  # noqa: PLR2004 the next unit
             return f"{count:.1f} {unit}"
     return f"{count / 1000:.1f} TB"
 

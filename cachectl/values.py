@@ -105,6 +105,6 @@ def safe(outside: bytes | str) -> str:
 
 def _escape(char: str) -> str:
     code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004
+    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004 what surrogateescape makes of a byte
         return f"\\x{code - 0xDC00:02x}"
     return char.encode("unicode_escape").decode("ascii")

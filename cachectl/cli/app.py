@@ -51,15 +51,15 @@ class Command(TyperCommand):
     def make_parser(self, ctx: Any) -> Any:
         """Return a parser for which `-12.5` is a value unless the command has that option."""
         parser = super().make_parser(ctx)
-        process = parser._process_opts  # noqa: SLF001
+        process = parser._process_opts  # noqa: SLF001 Typer is pinned
 
         def values_too(arg: str, state: Any) -> None:
-            if _NEGATIVE.fullmatch(arg) and arg not in parser._short_opt:  # noqa: SLF001
+            if _NEGATIVE.fullmatch(arg) and arg not in parser._short_opt:  # noqa: SLF001 Typer is pinned
                 state.largs.append(arg)
             else:
                 process(arg, state)
 
-        parser._process_opts = values_too  # type: ignore[method-assign]  # noqa: SLF001
+        parser._process_opts = values_too  # type: ignore[method-assign]  # noqa: SLF001 Typer is pinned
         return parser
 
 
@@ -95,7 +95,7 @@ class Root(TyperGroup):
             return command
         return get_command(_single(cmd_name, module))
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 Typer's signature
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, verb.summary) for name, verb in COMMANDS.items()])

@@ -20,7 +20,7 @@ _TAKE_KEYS = {"get", "set", "delete", "inspect"}
 INTERRUPTED = 130
 
 
-def ending(run: Callable[[], Any], said: Globals, words: Sequence[str]) -> int:  # noqa: PLR0911
+def ending(run: Callable[[], Any], said: Globals, words: Sequence[str]) -> int:  # noqa: PLR0911 one way to end a line
     """Run the command line and return the exit code; show what went wrong."""
     try:
         code = run()
@@ -44,7 +44,7 @@ def ending(run: Callable[[], Any], said: Globals, words: Sequence[str]) -> int: 
         show_error(failure, as_json=wants_json(said, words))
         leave()
         return 1
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 the last resort
         return _usage_or_bug(error, said, words)
 
 

@@ -228,7 +228,7 @@ def dotted(path: Path) -> str:
     """Return a path as it is shown, `profiles.production.url`: one line of bounded length."""
     text = ".".join(path)
     text = "".join(char if char.isprintable() else "?" for char in text)
-    return text if len(text) <= 120 else text[:119] + "…"  # noqa: PLR2004
+    return text if len(text) <= 120 else text[:119] + "…"  # noqa: PLR2004 a line's width
 
 
 def _wrong_tag(node: Scalar, kind: Kind) -> tuple[str, str | None]:

@@ -112,7 +112,7 @@ def _run(command: tuple[str, ...]) -> str:
     program = command[0]
     try:
         # Its stderr is not shown: a password manager may repeat there what it was given.
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(  # noqa: S603 the operator's own command
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -155,7 +155,7 @@ class Server(NamedTuple):
     cli: CliSettings = CliSettings()
     cache: CacheSettings = CacheSettings()
     warnings: tuple[str, ...] = ()
-    namespaces: dict[str, NamespaceSettings] = {}  # noqa: RUF012
+    namespaces: dict[str, NamespaceSettings] = {}  # noqa: RUF012 never changed
     said_by: str = ""
 
 
@@ -171,16 +171,16 @@ class Settings(NamedTuple):
     path: "Path | None" = None
     shown: str = ""
     default_profile: str | None = None
-    profiles: "dict[str, Profile]" = {}  # noqa: RUF012
-    profile_errors: "dict[str, ConfigError]" = {}  # noqa: RUF012
+    profiles: "dict[str, Profile]" = {}  # noqa: RUF012 never changed
+    profile_errors: "dict[str, ConfigError]" = {}  # noqa: RUF012 never changed
     client: ClientSettings = ClientSettings()
     cli: CliSettings = CliSettings()
     cache: CacheSettings = CacheSettings()
-    namespaces: dict[str, NamespaceSettings] = {}  # noqa: RUF012
-    warm: dict[str, WarmJob] = {}  # noqa: RUF012
-    warm_errors: "dict[str, ConfigError]" = {}  # noqa: RUF012
+    namespaces: dict[str, NamespaceSettings] = {}  # noqa: RUF012 never changed
+    warm: dict[str, WarmJob] = {}  # noqa: RUF012 never changed
+    warm_errors: "dict[str, ConfigError]" = {}  # noqa: RUF012 never changed
     health: dict[str, Threshold] = DEFAULT_HEALTH
-    lines: dict[tuple[str, ...], int] = {}  # noqa: RUF012
+    lines: dict[tuple[str, ...], int] = {}  # noqa: RUF012 never changed
     trusted: bool = True
 
 

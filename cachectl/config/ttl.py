@@ -42,7 +42,7 @@ def jittered(ttl: float | None, jitter: float) -> float | None:
     """
     if ttl is None or not jitter:
         return ttl
-    return max(uniform(ttl * (1 - jitter), ttl), min(ttl, 1.0))  # noqa: S311
+    return max(uniform(ttl * (1 - jitter), ttl), min(ttl, 1.0))  # noqa: S311 no secret
 
 
 def default_ttl(

@@ -22,7 +22,7 @@ _HOST: Final = r"[^\s/?#@:\[\]%<>\"'\\^`{|}]+"
 _IPV6: Final = r"\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]"
 _CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 _RESERVED: Final = r"[%?#@\x00-\x1f\x7f-\x9f\u2028\u2029]|^ | $"
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 compared, not bound
 
 
 class Address(NamedTuple):

@@ -95,7 +95,7 @@ class Connector:
             if self.server.address.tls:
                 hint = "the TLS handshake got no answer: does the port speak TLS?"
             raise SilenceError(msg, hint) from None
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 what is not known is raised again
             ours = from_driver(error, self.where)
             if isinstance(ours, DeniedError):
                 ours.hint = f"allow it on the server: ACL SETUSER {self.user} +select"
@@ -153,8 +153,8 @@ def take_over(connection: driver.AbstractConnection, where: str) -> Wire:
     Here and in `abandon` the driver's private names are touched; a test fails with the driver's name
     when they change.
     """
-    reader, writer = connection._reader, connection._writer  # noqa: SLF001
-    connection._reader = connection._writer = None  # noqa: SLF001
+    reader, writer = connection._reader, connection._writer  # noqa: SLF001 the driver's, a test watches it
+    connection._reader = connection._writer = None  # noqa: SLF001 the driver's, a test watches it
     if reader is None or writer is None:
         msg = "redis-py gave a connected connection without streams"
         raise RuntimeError(msg)
@@ -166,9 +166,9 @@ def take_over(connection: driver.AbstractConnection, where: str) -> Wire:
 
 def abandon(connection: driver.AbstractConnection) -> None:
     """Close a driver connection at once; a cancelled handshake leaves its socket open otherwise."""
-    if connection._writer is not None:  # noqa: SLF001
-        connection._writer.transport.abort()  # noqa: SLF001
-    connection._reader = connection._writer = None  # noqa: SLF001
+    if connection._writer is not None:  # noqa: SLF001 the driver's, a test watches it
+        connection._writer.transport.abort()  # noqa: SLF001 the driver's, a test watches it
+    connection._reader = connection._writer = None  # noqa: SLF001 the driver's, a test watches it
 
 
 async def _greet(wire: Wire, silence: float) -> Greeting:

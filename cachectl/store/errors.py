@@ -134,7 +134,7 @@ def not_redis(where: str) -> errors.UnreachableError:
     )
 
 
-def _from_system(error: BaseException, where: str) -> errors.UnreachableError | None:  # noqa: PLR0911
+def _from_system(error: BaseException, where: str) -> errors.UnreachableError | None:  # noqa: PLR0911 a table with tests
     """Return our error for one of the operating system's or of TLS, else None."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsError(

@@ -52,7 +52,7 @@ def socket_path(data: Path, environment: Mapping[str, str]) -> str:
     """Return a path that is short enough, in a directory that nobody else can write; makes that."""
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:12] + ".sock"
     # Not the system's choice of a temporary directory: TMPDIR may be long, and may be anyone's.
-    runtime = Path(f"/tmp/cachectl-{os.geteuid()}")  # noqa: S108
+    runtime = Path(f"/tmp/cachectl-{os.geteuid()}")  # noqa: S108 made and checked to be ours alone
     session = Path(environment.get("XDG_RUNTIME_DIR", ""))
     if session.is_absolute() and os.access(session, os.W_OK | os.X_OK):
         own = session.is_dir() and session.stat().st_uid == os.geteuid()

@@ -126,7 +126,7 @@ class Wire:
             self._pending
             or self._parser.has_data()
             # StreamReader has no public look at unread bytes; a test names this attribute if it goes
-            or self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
+            or self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 no public look at unread bytes
             or self._reader.at_eof()
             or self._writer.is_closing()  # the peer's reset is no end of file
         )

@@ -28,7 +28,7 @@ def milliseconds(seconds: float) -> int:
 
 def seconds_left(pttl: int) -> float | None | Literal[False]:
     """Return seconds for the server's milliseconds, None for its -1 (persistent), False for its -2."""
-    if pttl == -2:  # noqa: PLR2004
+    if pttl == -2:  # noqa: PLR2004 the server's word
         return False
     return pttl / 1000 if pttl >= 0 else None
 

@@ -109,7 +109,8 @@ def _hit_rate(report: "WarmReport") -> "Iterator[str]":
         "unknown" if value is None else format_share(value) for value in (rate.before, rate.after)
     )
     sample = "a separate sample" if rate.sample == "separate" else "the same requests"
-    yield f"  hit rate {before} before, {after} after ({rate.requests} requests for {rate.keys} keys, {sample})"  # noqa: E501
+    size = f"{rate.requests} requests for {rate.keys} keys"
+    yield f"  hit rate {before} before, {after} after ({size}, {sample})"
     if rate.required is not None and rate.met is not None:
         verdict = "met" if rate.met else "NOT met"
         yield f"  gate     {format_share(rate.required)} required: {verdict}"

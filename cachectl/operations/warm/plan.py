@@ -48,7 +48,7 @@ class Warm:
     required: float | None = None
     verify_only: bool = False
     dry_run: bool = False
-    max_failed: MaxFailed = MaxFailed()  # noqa: RUF009
+    max_failed: MaxFailed = MaxFailed()  # noqa: RUF009 it is frozen
     fail_fast: bool = False
     namespaces: dict[str, NamespaceSettings] | None = None
     fallback_ttl: float | None = None
