@@ -14,6 +14,7 @@ from cachectl.errors import CachectlError, UnreachableError, WrongTypeError
 from cachectl.keys import escape_glob
 from cachectl.store.open import open_store
 from cachectl.store.store import KEEP, Store, Write
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.store.stores import PATIENT, final, run, store_on, unix
 
@@ -311,16 +312,18 @@ def test_a_database_of_its_number(any_server: ServerProcess) -> None:
 
 
 def test_nothing_is_opened_before_the_first_command(server: ServerProcess) -> None:
-    """A store on a server that is not there costs nothing until it is used; closing twice is fine."""
+    """A store costs nothing until it is used; closing twice is fine."""
 
-    async def main() -> None:
-        store = store_on("redis://127.0.0.1:1/0")
+    async def main(proxy: Proxy) -> None:
+        async with store_on(proxy.url) as store:
+            await asyncio.sleep(0)
+            assert proxy.connections == 0
+            await store.ping()
+            assert proxy.connections == 1
         await store.close()
-        async with store_on(server) as opened:
-            await opened.ping()
-        await opened.close()
 
-    asyncio.run(main())
+    with Proxy(server) as proxy:
+        asyncio.run(main(proxy))
 
 
 def test_the_embedded_server_is_started_and_announced(private_home: Path) -> None:
