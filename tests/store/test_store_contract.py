@@ -285,7 +285,7 @@ def test_identity_vitals_ping_and_writable(any_server: ServerProcess) -> None:
         assert identity is not None
         run_id, data = identity.split()
         assert run_id == any_server.info("server")["run_id"]
-        assert data == any_server.info("replication")["master_replid"]
+        assert data == any_server.info("replication")["master_replid2"]
         (vitals,) = await store.vitals(5)
         assert vitals.node == any_server.url
         assert vitals.greeting["mode"] == "standalone"
