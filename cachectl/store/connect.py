@@ -3,7 +3,9 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import redis.asyncio.connection as driver
@@ -77,7 +79,7 @@ class Connector:
             self._login = self._login or _login(credentials)
             return
         async with self._reading:
-            self._login = self._login or await asyncio.to_thread(_login, credentials)
+            self._login = self._login or await _aside(lambda: _login(credentials))
 
     async def connect(self, silence: float) -> Wire:
         """Return a greeted wire; raise one of our errors within `silence` seconds.
@@ -182,6 +184,35 @@ async def _greet(wire: Wire, silence: float) -> Greeting:
     if isinstance(reply, UnreachableError):
         raise reply
     return Greeting.told(reply)
+
+
+async def _aside(read: Callable[[], dict[str, str | None]]) -> dict[str, str | None]:
+    """Return what `read` returns, from a thread that nobody waits for.
+
+    `asyncio.to_thread`'s would keep the process from ending while a `password_command` hangs.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[dict[str, str | None]] = loop.create_future()
+
+    def deliver(outcome: dict[str, str | None] | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(outcome, Exception):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)
+
+    def work() -> None:
+        outcome: dict[str, str | None] | Exception
+        try:
+            outcome = read()
+        except Exception as error:  # noqa: BLE001 it is raised to who asked
+            outcome = error
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(deliver, outcome)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await answer
 
 
 def _login(credentials: Credentials) -> dict[str, str | None]:

@@ -120,6 +120,20 @@ def test_a_signal_in_a_get_on_a_stopped_server(start: Start, fresh_server):
     assert err == b"interrupted\n"
 
 
+def test_a_password_command_that_hangs_holds_nobody(start: Start, workdir: Path):
+    """Neither a signal waits for it, nor the process's end."""
+    begun = workdir / "begun"
+    (workdir / "cachectl.yaml").write_text(
+        "default_profile: p\nprofiles:\n  p:\n    url: redis://127.0.0.1:1/0\n"
+        f"    password_command: [sh, -c, 'touch {begun}; exec sleep 9']\n"
+    )
+    process = start("--config", "cachectl.yaml", "get", "k")
+    wait_until(begun.exists)
+    code, _, _, seconds = stopped_by(process, signal.SIGTERM)
+    assert code == 143
+    assert seconds < 1.5
+
+
 def test_a_stopped_server_is_borne_for_the_timeout(start: Start, fresh_server):
     server = fresh_server()
     server.sigstop()
