@@ -181,7 +181,8 @@ class Proxy:
         port = socket.create_server(("127.0.0.1", 0))
         if self.rate:  # nor does the kernel take what a slow line would still have before it
             port.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        listener = await asyncio.start_server(self._accept, sock=port, ssl=self._tls)
+        # a full queue drops a client's SYN, which it sends again a second later: no fault of ours
+        listener = await asyncio.start_server(self._accept, sock=port, ssl=self._tls, backlog=1024)
         self.port = listener.sockets[0].getsockname()[1]
         self._listening.set()
         await self._done.wait()
