@@ -14,7 +14,9 @@ import prometheus_client
 import redis.asyncio as driver
 
 from cachectl import CacheClient
-from scripts.benchmarks.ratios import medians, ratio_line
+from scripts.benchmarks.ratios import medians
+from scripts.benchmarks.tables import Contest, Goal, comparison
+from scripts.benchmarks.tables import rate as shown
 from tests.servers import ServerProcess
 
 CALLERS = 10
@@ -24,7 +26,7 @@ POOL_SIZE = 10
 TIMEOUT = 0.1
 CONNECT_TIMEOUT = 0.5
 VALUE = {"sun": {"sign": "Taurus", "longitude": 56.123}, "planets": [n / 7 for n in range(10)]}
-GOAL = 1.0
+GOAL = Goal(1.0)
 Get = Callable[[str], Awaitable[Any]]
 
 
@@ -41,10 +43,8 @@ def bench(runs: int = 7) -> Iterator[str]:
         yield f"{CALLERS} callers, {CALLS} GETs each, medians of {runs} runs that alternate"
         yield f"metrics by prometheus_client {version()}"
         found = medians(contenders, runs)
-    yield from (f"{name:<44} {rate:8.0f} GET/s" for name, rate in found.items())
-    for pool in pools:
-        ratio = found["CacheClient"] / found[pool.__name__]
-        yield ratio_line(f"CacheClient against {pool.__name__}", ratio, GOAL, at_most=False)
+    contests = [Contest("get", pool.__name__, "CacheClient", GOAL) for pool in pools]
+    yield from comparison(contests, found, shown)
 
 
 def version() -> str:

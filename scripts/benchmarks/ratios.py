@@ -1,4 +1,4 @@
-"""Contenders that take turns, the median of each, and their ratio: machines are noisy."""
+"""Contenders that take turns, and the median of each: machines are noisy."""
 
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -13,10 +13,3 @@ def medians(contenders: Mapping[str, Callable[[], float]], runs: int) -> dict[st
             if turn:
                 measured[name].append(value)
     return {name: median(values) for name, values in measured.items()}
-
-
-def ratio_line(name: str, ratio: float, goal: float, *, at_most: bool) -> str:
-    """Return `name  1.07 x  (goal <= 1.15: reached)`."""
-    reached = ratio <= goal if at_most else ratio >= goal
-    sign, verdict = ("<=" if at_most else ">="), ("reached" if reached else "MISSED")
-    return f"{name:<44} {ratio:5.2f} x   goal {sign} {goal:.2f}: {verdict}"

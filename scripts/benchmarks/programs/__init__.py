@@ -1,0 +1,1 @@
+"""Programs that benchmarks start: peers, and the company that cachectl is measured in."""
