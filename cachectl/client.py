@@ -24,11 +24,11 @@ from cachectl.config.ttl import default_ttl
 from cachectl.errors import BusyError, CachectlError, LostError, ServerError, SilenceError
 from cachectl.keys import to_bytes
 from cachectl.metrics import Counters, Metrics
+from cachectl.models import Entry
 from cachectl.patience import Breaker, Troubles
 from cachectl.store.open import open_store
 from cachectl.store.stream import UNSENT, Outcomes
 from cachectl.store.tries import Patience
-from cachectl.store.writing import Write
 from cachectl.values import from_json, to_json
 
 logger = logging.getLogger("cachectl")
@@ -228,7 +228,7 @@ class CacheClient:
     async def set_many(self, values: Mapping[str, Any], ttl: float | None | Unset = UNSET) -> int:
         """Cache many values; return how many the server took. `ttl` and errors as in `set`."""
         writes = [
-            Write(to_bytes(key), to_json(value), self._ttl(key, ttl))
+            Entry(to_bytes(key), to_json(value), self._ttl(key, ttl))
             for key, value in values.items()
         ]
         replies = await self._in_batches(writes, self._store.write)

@@ -8,6 +8,7 @@
     ├── RefusedError               5  protected, read-only, or not confirmed
     ├── DisabledError              1  the cache is switched off
     ├── MissingError               1  the key is not in the cache
+    ├── OutputError                1  what is to hold the result cannot be written
     ├── UnreachableError           3  the server cannot be reached, or was lost
     │   ├── SilenceError           3  no byte came for as long as is borne
     │   ├── LostError              3  the connection broke
@@ -84,6 +85,13 @@ class MissingError(CachectlError):
     """The key is not in the cache."""
 
     code = "missing"
+    exit_code = 1
+
+
+class OutputError(CachectlError):
+    """What is to hold the result (a file, stdout) cannot be written: a full disk."""
+
+    code = "output"
     exit_code = 1
 
 

@@ -1,14 +1,13 @@
-"""What flows through the rooms: entries, requests, and the frozen reports that know their exit code.
+"""What flows through the rooms: entries, requests, problems, progress.
 
-TTLs and times are seconds, sizes bytes, hit rates 0 to 1. `None` as a TTL means persistent.
+TTLs and times are seconds, sizes bytes. `None` as a TTL means persistent.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
+from typing import Any, Literal, NamedTuple, Self, overload
 
 from cachectl.config.settings import UNSET, Unset
-from cachectl.errors import CachectlError
 
 MAX_ERRORS = 20
 """How many errors a report lists; all are counted."""
@@ -29,6 +28,76 @@ class Entry(NamedTuple):
     line: int = 0
 
 
+class Entries(Sequence[Entry]):
+    """Entries that are handled together, by columns: an object for each would halve a load's speed."""
+
+    __slots__ = ("dumps", "expiries", "keys", "lines", "ttls", "values")
+
+    def __init__(
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+        ttls: Sequence[float | None | Unset],
+        expiries: Sequence[float | None],
+        dumps: Sequence[bool],
+        lines: Sequence[int],
+    ) -> None:
+        """Take columns that are equally long; `expiries` is the `expires_at` of each."""
+        self.keys = keys
+        self.values = values
+        self.ttls = ttls
+        self.expiries = expiries
+        self.dumps = dumps
+        self.lines = lines
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Self:
+        """Return the columns of entries."""
+        return cls(*(zip(*entries, strict=True) if entries else [()] * 6))
+
+    @property
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """All columns, in the order of an entry's fields."""
+        return self.keys, self.values, self.ttls, self.expiries, self.dumps, self.lines
+
+    @property
+    def of_backup(self) -> bool:
+        """Whether any of them comes from a backup: as a dump, or with the time at which it expires."""
+        return True in self.dumps or self.expiries.count(None) < len(self.expiries)
+
+    def where(self, wanted: Sequence[bool]) -> "Entries":
+        """Return those at the places where `wanted` is true."""
+        return Entries(*(list(compress(column, wanted)) for column in self.columns))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other holds the same entries in the same order."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment] # its columns may be lists
+
+    def __repr__(self) -> str:
+        """Return how many they are: values are not for everyone's eyes."""
+        return f"<{len(self)} entries>"
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield them one by one."""
+        return map(Entry, *self.columns)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Entries": ...
+    def __getitem__(self, place: int | slice) -> "Entry | Entries":
+        """Return the entry at a place, or several by their columns."""
+        if isinstance(place, slice):
+            return Entries(*(column[place] for column in self.columns))
+        return Entry(*(column[place] for column in self.columns))
+
+
 class Request(NamedTuple):
     """What an application asks for, `count` times; `params` are there when the line brought them."""
 
@@ -38,8 +107,7 @@ class Request(NamedTuple):
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that went wrong with one entry, request or node: where, and what; never a value."""
 
     message: str
@@ -52,7 +120,7 @@ class Batch(NamedTuple):
     """Entries (or requests) of one source that are handled together, and the lines that were bad."""
 
     source: str
-    entries: list[Entry]
+    entries: Entries
     problems: list[Problem]
 
 
@@ -64,33 +132,9 @@ class RequestBatch(NamedTuple):
     problems: list[Problem]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
-    """What `inspect` knows of one key.
-
-    `unknown` maps the fields that could not be known to the reason. `idle` is seconds, `frequency` the
-    LFU counter. `value` is the whole value of a string that fits, else `preview` holds its beginning
-    (bytes) or its first members (tuples of bytes).
-    """
-
-    key: bytes
-    type: str
-    encoding: str | None = None
-    ttl: float | None = None
-    memory: int | None = None
-    length: int | None = None
-    idle: float | None = None
-    frequency: int | None = None
-    slot: int | None = None
-    node: str | None = None
-    value: bytes | None = None
-    preview: Any = None
-    unknown: dict[str, str] = field(default_factory=dict)
-
-
 Stopped = Literal[
     "deadline", "interrupted", "fail_fast", "connection", "input",
-    "origin", "memory", "locked", "disabled", "dependency",
+    "origin", "memory", "locked", "disabled", "dependency", "output",
 ]  # fmt: skip
 """Why work ended before its end."""
 
@@ -105,195 +149,3 @@ class Progress(NamedTuple):
 
 
 Observer = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class HitRate:
-    """The share of the sample's requests, weighted by count, that found their key.
-
-    `before` and `after` are None where nothing was looked up; `requests` is the weighted number,
-    `keys` that of distinct keys. `met` is None when no rate was required.
-    """
-
-    before: float | None
-    after: float | None
-    requests: int
-    keys: int
-    sample: Literal["separate", "same"]
-    required: float | None
-    met: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class WarmReport:
-    """What a warm did. `entries = written + skipped + failed + unknown + unsent`, in every ending.
-
-    `unknown` was sent and never answered, `size` counts the bytes of keys and values written, `rate` is
-    entries written a second. `error` is what ended the work: the server lost or refusing it as a whole,
-    or a source that could not be read to its end (`stopped` is `input` then). It did not end it
-    (`stopped` is None) when the server was replaced meanwhile: `written` entries may be gone then.
-    """
-
-    job: str | None
-    entries: int
-    written: int
-    skipped: int
-    failed: int
-    unknown: int
-    unsent: int
-    size: int
-    seconds: float
-    computed: int
-    hit_rate: HitRate | None
-    stopped: Stopped | None
-    errors: tuple[Problem, ...]
-    allowed_failures: int = 0
-    dry_run: bool = False
-    held_back_seconds: float = 0.0
-    error: CachectlError | None = None
-
-    @property
-    def rate(self) -> float:
-        """Entries written a second."""
-        return self.written / self.seconds if self.seconds else 0.0
-
-    @property
-    def exit_code(self) -> int:
-        """3 when the server was lost or anything is unknown, 4 when it refused, 1 for a no."""
-        if self.unknown:
-            return 3
-        if self.error is not None and self.stopped != "input":
-            return self.error.exit_code
-        if self.stopped == "disabled":
-            return 0
-        gate_open = self.hit_rate is None or self.hit_rate.met is not False
-        done = self.stopped is None and self.failed <= self.allowed_failures
-        return 0 if done and gate_open else 1
-
-
-@dataclass(frozen=True, slots=True)
-class NamespaceCount:
-    """How many keys of a namespace were matched; None: keys outside of any namespace."""
-
-    namespace: bytes | None
-    keys: int
-
-
-@dataclass(frozen=True, slots=True)
-class FlushReport:
-    """What a flush removed, or would remove.
-
-    `matched` counts the keys that were found and asked to go, `failed` those that the last pass could
-    not remove. `deleted_exact` is False when a cut made the server's counts a lower bound, or when a
-    server that was restarted may have brought keys back, that are counted twice then. `remaining` is
-    how many the look after the clean pass found, `written_meanwhile` how many of them are younger than
-    its start; both are None without such a look on the same server.
-    """
-
-    namespaces: tuple[NamespaceCount, ...]
-    matched: int
-    deleted: int
-    deleted_exact: bool
-    written_meanwhile: int | None
-    remaining: int | None
-    failed: int
-    passes: int
-    seconds: float
-    dry_run: bool
-    stopped: Stopped | None
-    errors: tuple[Problem, ...]
-    proven: bool = False
-    must_be_empty: bool = False
-    must_match: bool = False
-    error: CachectlError | None = None
-
-    @property
-    def rate(self) -> float:
-        """Keys removed a second."""
-        return self.deleted / self.seconds if self.seconds else 0.0
-
-    @property
-    def exit_code(self) -> int:  # noqa: PLR0911 one rule a line
-        """0 once it is proven that everything older than the flush is gone."""
-        if self.stopped == "connection":
-            return 3
-        if self.error is not None:
-            return self.error.exit_code
-        if self.stopped is not None or self.failed:
-            return 1
-        if self.must_match and not self.matched:
-            return 1
-        if self.dry_run:
-            return 0
-        if not self.proven:
-            return 3
-        return 1 if self.must_be_empty and self.remaining != 0 else 0
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteReport:
-    """How many of the keys were there and are removed, were not there, or were refused.
-
-    `unknown` are those that were sent and whose first answer was lost: whether they had been there
-    cannot be known. `unsent` were not asked for: the work was `stopped` before.
-    """
-
-    deleted: int
-    missing: int
-    unknown: int
-    failed: int
-    errors: tuple[Problem, ...]
-    error: CachectlError | None = None
-    stopped: Stopped | None = None
-    unsent: int = 0
-
-    @property
-    def exit_code(self) -> int:
-        """0 if any of the keys existed and none was left out."""
-        if self.error is not None:
-            return self.error.exit_code
-        if self.stopped is not None:
-            return 1
-        if self.failed:
-            return 4 if not self.deleted else 1
-        if self.unknown and not self.deleted:
-            return 3
-        return 0 if self.deleted else 1
-
-
-Verdict = Literal["ok", "warning", "critical", "unknown", "skipped"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One question of `health` and its answer; `value` is None where there is no number."""
-
-    name: str
-    status: Verdict
-    message: str
-    value: float | None = None
-    unit: str | None = None
-    warning: float | None = None
-    critical: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HealthReport:
-    """All checks, and the worst of them. Unknown only if nothing could be asked."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def status(self) -> Literal["ok", "warning", "critical", "unknown"]:
-        """The verdict: critical, warning or ok; skipped and unknown checks are outside of it."""
-        told = {check.status for check in self.checks}
-        if "critical" in told:
-            return "critical"
-        if "warning" in told:
-            return "warning"
-        return "ok" if "ok" in told else "unknown"
-
-    @property
-    def exit_code(self) -> int:
-        """The code of monitoring plugins."""
-        return {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}[self.status]

@@ -107,3 +107,22 @@ class Troubles:
         for kind in over:
             del self._seen[kind]
         return over
+
+
+class Rate:
+    """Spreads work so that no more than `per_second` is done; `clock` gives seconds that only grow."""
+
+    __slots__ = ("_clock", "_free", "_per_second")
+
+    def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
+        """Start with room for the first step."""
+        self._per_second = per_second
+        self._clock = clock
+        self._free = clock()
+
+    def wait(self, count: int) -> float:
+        """Return the seconds to wait before the next `count`; what was not used is not saved up."""
+        now = self._clock()
+        start = max(self._free, now)
+        self._free = start + count / self._per_second
+        return start - now

@@ -104,6 +104,8 @@ CALLS = {
     "key": "key -n a",
     "inspect": "inspect a:1",
     "scan": "scan --long",
+    "stats": "stats",
+    "export": "export a --to exported.jsonl",
     "warm": "warm entries.jsonl --verify last-hour.jsonl -n natal",
     "flush": "flush a --yes",
     "health": "health --interval 10ms",

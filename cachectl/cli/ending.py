@@ -11,7 +11,7 @@ import typer
 
 from cachectl.cli.globals import Globals
 from cachectl.cli.render.out import ClosedPipeError, leave
-from cachectl.errors import CachectlError, UsageError
+from cachectl.errors import CachectlError, OutputError, UsageError
 from cachectl.values import safe
 
 _USAGE = UsageError.exit_code
@@ -39,8 +39,7 @@ def ending(run: Callable[[], Any], said: Globals, words: Sequence[str]) -> int: 
         return 0
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        failure = CachectlError(f"cannot go on: {reason.lower()}")
-        failure.code = "output"
+        failure = OutputError(f"cannot go on: {reason.lower()}")
         show_error(failure, as_json=wants_json(said, words))
         leave()
         return 1

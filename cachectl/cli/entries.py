@@ -26,8 +26,8 @@ from cachectl.units import positive_duration
 from cachectl.values import check_json, key_field, safe, to_json
 
 if TYPE_CHECKING:
-    from cachectl.models import DeleteReport
     from cachectl.operations.stop import Stop
+    from cachectl.reports import DeleteReport
     from cachectl.store.store import Keep, Store
 
 EXAMPLES = {
@@ -314,11 +314,14 @@ def scan_command(
     ] = None,
     nul: options.Nul = False,
     literal: Annotated[bool, typer.Option("--literal", help="Take the name as it stands.")] = False,
+    pace: options.Pace = "gentle",
+    rate: options.Rate = None,
+    max_latency: options.MaxLatency = None,
 ) -> None:
     """List keys, as they are found. Walks the whole keyspace, whatever the namespace."""
     start = None if namespace is None else options.checked_namespace(namespace, literal=literal)
     pattern = None if match is None else os.fsencode(match)
-    session = Session(ctx)
+    session = Session(ctx, options.Push(pace, rate, max_latency))
     if nul and (long or session.as_json):
         msg = "-0 lists raw keys: it goes with neither --long nor JSON"
         raise UsageError(msg)

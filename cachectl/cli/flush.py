@@ -1,6 +1,5 @@
 """flush: remove namespaces, asked or confirmed, and say truly what is gone."""
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -12,14 +11,15 @@ from cachectl.cli.progress import progress
 from cachectl.cli.render import json as as_json
 from cachectl.cli.render import out, text
 from cachectl.cli.session import Session, stdin_is_terminal
-from cachectl.errors import RefusedError, UsageError
+from cachectl.cli.targets import targets
+from cachectl.errors import RefusedError
 from cachectl.keys import prefix, to_bytes
 from cachectl.values import safe
 
 if TYPE_CHECKING:
-    from cachectl.models import FlushReport
     from cachectl.operations.flush import Target
     from cachectl.operations.stop import Stop
+    from cachectl.reports import FlushReport
     from cachectl.store.store import Store
 
 EXAMPLES = {
@@ -50,32 +50,35 @@ def flush_command(
     until_empty: Annotated[
         bool, typer.Option("--until-empty", help="Go on until nothing is left; else 1.")
     ] = False,
+    pace: options.Pace = "gentle",
+    rate: options.Rate = None,
+    max_latency: options.MaxLatency = None,
 ) -> None:
     """Remove everything in a namespace that is older than now, and prove that it is gone."""
     from cachectl.operations.flush import flush
 
-    targets = _targets(names or [], match, everything=everything, literal=literal)
-    session = Session(ctx)
+    wanted = targets(names or [], match, everything=everything, literal=literal, verb="flush")
+    session = Session(ctx, options.Push(pace, rate, max_latency))
     if dry_run:
-        report = _preview(session, targets, must_match=require_match)
+        report = _preview(session, wanted, must_match=require_match)
         _show(session, report)
         raise typer.Exit(session.exit_code(report.exit_code, report.stopped))
     session.refuse_read_only()
     names_confirmed = confirm or []
-    needed = _protected(session, targets)
+    needed = _protected(session, wanted)
     guard.check_names(session, names_confirmed, known=needed)
     shown = None
     if yes or confirm:
         guard.refuse_unconfirmed(session, names_confirmed, needed)
         guard.show_server(session)
     else:
-        shown = _ask(session, targets, needed)
+        shown = _ask(session, wanted, needed)
 
     async def remove(store: "Store", stop: "Stop") -> "FlushReport":
         with progress(session) as observe:
             return await flush(
                 store,
-                targets,
+                wanted,
                 stop,
                 observe,
                 shown=shown,
@@ -88,30 +91,6 @@ def flush_command(
     if not report.matched and not report.stopped:
         session.warn("nothing matched")
     raise typer.Exit(session.exit_code(report.exit_code, report.stopped))
-
-
-def _targets(
-    names: Sequence[str], match: str | None, *, everything: bool, literal: bool
-) -> list["Target"]:
-    from cachectl.operations.flush import Target
-
-    pattern = None if match is None else os.fsencode(match)
-    if everything and names:
-        msg = "--all and namespaces exclude each other"
-        raise UsageError(msg)
-    if not (names or everything or match):
-        msg = "nothing to flush is named"
-        raise UsageError(msg, "name a NAMESPACE; the whole keyspace is --all")
-    if match == "":
-        msg = "an empty pattern matches nothing"
-        raise UsageError(msg)
-    if not names:
-        return [Target(None, pattern)]
-    checked = dict.fromkeys(options.checked_namespace(name, literal=literal) for name in names)
-    outermost = [
-        name for name in checked if not any(name.startswith(prefix(other)) for other in checked)
-    ]
-    return [Target(name, pattern) for name in outermost]
 
 
 def _protected(session: Session, targets: Sequence["Target"]) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 import typer
 
@@ -39,9 +39,45 @@ Nul = Annotated[bool, typer.Option("-0", help="Keys are raw, each ended by NUL."
 Match = Annotated[
     str | None, typer.Option("--match", metavar="GLOB", help="Only keys that match this pattern.")
 ]
+Pace = Annotated[
+    str,
+    typer.Option(
+        "--pace", metavar="gentle|full", help="gentle spares other clients, full takes all."
+    ),
+]
+Rate = Annotated[
+    Any,
+    typer.Option(
+        "--rate", parser=parsed(units.rate), metavar="N/s", help="At most so many keys a second."
+    ),
+]
+MaxLatency = Annotated[
+    Any,
+    typer.Option(
+        "--max-latency",
+        parser=parsed(units.positive_duration),
+        metavar="DURATION",
+        help="Hold back while the server answers later than this.",
+    ),
+]
 Duration = parsed(units.duration)
 PositiveDuration = parsed(units.positive_duration)
 Share = parsed(units.share)
+
+
+class Push(NamedTuple):
+    """How hard bulk work pushes: `rate` in keys or entries a second, `max_latency` in seconds."""
+
+    pace: str = "gentle"
+    rate: float | None = None
+    max_latency: float | None = None
+
+    def check(self) -> Self:
+        """Return itself; raise `UsageError` for a pace that there is not."""
+        if self.pace not in {"gentle", "full"}:
+            msg = "--pace takes gentle or full"
+            raise UsageError(msg)
+        return self
 
 
 def params(words: Sequence[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import typer
 
 from cachectl.cli.ending import INTERRUPTED, show_error_line, wants_json
 from cachectl.cli.globals import Globals
+from cachectl.cli.options import Push
 from cachectl.config.load import defaults, find, load
 from cachectl.config.resolve import resolve
 from cachectl.config.settings import Server, Settings
@@ -33,8 +34,9 @@ _WRITE = {"set", "delete"}
 class Session:
     """One command on one server: what was said, the settings, and the server they lead to."""
 
-    def __init__(self, ctx: typer.Context) -> None:
+    def __init__(self, ctx: typer.Context, push: Push | None = None) -> None:
         """Read the settings and choose the server; raises `UsageError` and `ConfigError`."""
+        self._push = (push or Push()).check()
         self.said: Globals = ctx.find_root().obj
         deadline = self.said.deadline
         self._end = None if deadline is None else monotonic() + deadline
@@ -111,7 +113,7 @@ class Session:
         """Run an operation that changes nothing half: a signal or the deadline ends it at once."""
 
         async def begin(_stop: "Stop") -> T:
-            async with self._store(start_embedded=start_embedded) as store:
+            async with self._store(start_embedded=start_embedded) as store, store.watched():
                 return await operation(store)
 
         return self._run(begin, stoppable=False)
@@ -122,7 +124,7 @@ class Session:
         """Run an operation that stops cleanly and reports; a second signal ends it at once."""
 
         async def begin(stop: "Stop") -> T:
-            async with self._store(start_embedded=start_embedded) as store:
+            async with self._store(start_embedded=start_embedded) as store, store.watched():
                 return await operation(store, stop)
 
         return self._run(begin, stoppable=True)
@@ -141,12 +143,20 @@ class Session:
 
     def _store(self, *, start_embedded: bool) -> "Store":
         from cachectl.store.open import open_store
+        from cachectl.store.pace import FULL, GENTLE, Pace
         from cachectl.store.tries import Patience
 
         cli = self.server.cli
         connect = min(cli.connect_timeout, cli.timeout)
         patience = Patience(cli.timeout, connect, cli.attempts, 0.05, cli.timeout)
-        return open_store(self.server, patience, start_embedded=start_embedded, announce=self.say)
+        how, rate, max_latency = self._push
+        return open_store(
+            self.server,
+            patience,
+            start_embedded=start_embedded,
+            announce=self.say,
+            pace=Pace(FULL if how == "full" else GENTLE, rate, max_latency),
+        )
 
     def _run(self, begin: "Callable[[Stop], Awaitable[T]]", *, stoppable: bool) -> T:
         import asyncio

@@ -21,9 +21,9 @@ from cachectl.units import positive_duration, share
 from cachectl.values import safe
 
 if TYPE_CHECKING:
-    from cachectl.models import WarmReport
     from cachectl.operations.stop import Stop
     from cachectl.operations.warm.plan import MaxFailed, Only, Warm
+    from cachectl.reports import WarmReport
     from cachectl.store.store import Store
 
 EXAMPLES = {
@@ -113,10 +113,13 @@ def warm_command(
     best_effort: Annotated[
         bool, typer.Option("--best-effort", help="Turn 1, 3 and 4 into 0, with a warning.")
     ] = False,
+    pace: options.Pace = "gentle",
+    rate: options.Rate = None,
+    max_latency: options.MaxLatency = None,
 ) -> None:
     """Load entries, or compute what will be asked for, and prove the hit rate."""
     said = _Said(locals())
-    session = Session(ctx)
+    session = Session(ctx, options.Push(pace, rate, max_latency))
     plans = said.plans(session)
     if session.server.cache.enabled:
         _check(session, plans)

@@ -1,18 +1,23 @@
 """One key at a time: get, set, delete, and the list of keys."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cachectl.errors import CachectlError, LostError, UnreachableError
 from cachectl.keys import escape_glob, prefix
-from cachectl.models import MAX_ERRORS, DeleteReport, Problem, Stopped
+from cachectl.models import MAX_ERRORS, Problem, Stopped
 from cachectl.operations.stop import Stop, until
+from cachectl.reports import DeleteReport
+from cachectl.store.facts import Fact, FactPage
+from cachectl.store.scan import Page
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT, Outcomes
 
 BATCH = 500
+LONG: Sequence[Fact] = ("type", "ttl", "bytes")
+"""What a long listing tells of a key."""
 
 
 @dataclass(slots=True)
@@ -125,19 +130,29 @@ async def scan(
     start = b"" if namespace is None else prefix(namespace)
     pattern = match if match is not None else (escape_glob(start) + b"*" if start else None)
     left = limit
-    async with aclosing(store.pages(pattern)) as pages:
+
+    def inside(keys: list[bytes]) -> list[bytes]:
+        return [key for key in keys if key.startswith(start)]
+
+    found: AsyncGenerator[Page | FactPage, None] = (
+        store.fact_pages(pattern, inside, LONG) if long else store.pages(pattern)
+    )
+    async with aclosing(found) as pages:
         async for page in pages:
             if page.anew:
                 left = limit
-            keys = [key for key in page.keys if key.startswith(start)]
-            facts = await store.facts(keys) if long and keys else None
-            if facts is not None:
-                there = [(k, f) for k, f in zip(keys, facts, strict=True) if f[0] != "none"]
-                keys, facts = [k for k, _ in there], [f for _, f in there]
+            listed = _listed(page, inside)
             if left is not None:
-                keys, facts = keys[:left], facts[:left] if facts is not None else None
-                left -= len(keys)
-            if keys or page.anew:
-                yield Listed(keys, facts, page.anew)
+                keys, facts, anew = listed
+                listed = Listed(keys[:left], None if facts is None else facts[:left], anew)
+                left -= len(listed.keys)
+            if listed.keys or page.anew:
+                yield listed
             if left == 0:
                 return
+
+
+def _listed(page: Page | FactPage, inside: Callable[[list[bytes]], list[bytes]]) -> Listed:
+    if isinstance(page, FactPage):
+        return Listed(page.keys, list(zip(*page.columns, strict=True)), page.anew)
+    return Listed(inside(page.keys), None, page.anew)

@@ -8,33 +8,26 @@ doubt begins it anew.
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
 
 from cachectl.errors import (
     CachectlError,
-    LostError,
     ReadOnlyServerError,
     RefusedError,
     SilenceError,
     UnreachableError,
 )
 from cachectl.keys import SEPARATOR
-from cachectl.models import (
-    MAX_ERRORS,
-    FlushReport,
-    NamespaceCount,
-    Observer,
-    Problem,
-    Progress,
-    Stopped,
-)
+from cachectl.models import MAX_ERRORS, Observer, Problem, Progress, Stopped
 from cachectl.operations.stop import Stop, until
-from cachectl.operations.targets import Found, Name, Target, among, pattern
+from cachectl.operations.targets import Name, Target, among, pattern
 from cachectl.patience import backoff
+from cachectl.reports import FlushReport, NamespaceCount
+from cachectl.store.scan import Page
 from cachectl.store.store import Store
-from cachectl.store.stream import UNKNOWN, Outcomes
+from cachectl.store.stream import UNKNOWN
 
 __all__ = ["Target", "flush", "preview"]
 
@@ -59,12 +52,14 @@ class _Account:
 
     `in_flight` are keys whose UNLINK was sent and is not settled. `begun` tells that a key was, or may
     have been, removed: from then on work ends with a report. `left` is what the last look found.
+    `doubtful` are keys whose UNLINK has no answer: a page or two for each broken walk.
     """
 
+    targets: Sequence[Target]
     matched: Counter[Name] = field(default_factory=Counter)
     failed: Counter[Name] = field(default_factory=Counter)
     deleted: int = 0
-    in_flight: int = 0
+    in_flight: set[bytes] = field(default_factory=set)
     exact: bool = True
     begun: bool = False
     passes: int = 0
@@ -72,6 +67,7 @@ class _Account:
     left: int | None = None
     proven: bool = False
     refused: set[bytes] = field(default_factory=set)
+    doubtful: set[bytes] = field(default_factory=set)
     errors: list[Problem] = field(default_factory=list)
     error: CachectlError | None = None
 
@@ -88,46 +84,51 @@ class _Account:
         """Note that keys which were removed may have come back, and be counted twice."""
         self.exact = self.exact and not self.deleted
 
-    def begin(self, found: Sequence[Found]) -> None:
-        """Note what is about to be unlinked."""
+    def choose(self, keys: list[bytes]) -> list[bytes]:
+        """Return the keys of a page that are to be unlinked now, and count them."""
+        if self.refused or self.in_flight:  # SCAN gives a key twice while its table shrinks
+            keys = [key for key in keys if key not in self.refused and key not in self.in_flight]
+        found = among(keys, self.targets)
         self.found += len(found)
-        self.in_flight += len(found)
-        self.matched.update(name for _, name in found)
+        self.matched.update([name for key, name in found if key not in self.doubtful])
+        chosen = [key for key, _ in found]
+        self.in_flight.update(chosen)
+        return chosen
 
-    def settle(self, found: Sequence[Found], outcomes: Outcomes) -> None:
-        """Enter what became of the keys; raise our error when that says more than of single keys."""
-        self.in_flight -= len(found)
+    def settle(self, page: Page) -> None:
+        """Enter what became of the keys of a page; raise our error when it says more than of one key.
+
+        A key without an answer is met again by the next walk if it is still there.
+        """
+        self.in_flight.difference_update(page.keys)
+        if set(map(type, page.replies)) == {int}:
+            self.deleted += sum(page.replies)
+            self.begun = True
+            return
         refusals = []
-        for place, ((key, name), reply) in enumerate(zip(found, outcomes.replies, strict=True)):
+        for key, reply in zip(page.keys, page.replies, strict=True):
             if isinstance(reply, int):
                 self.deleted += reply
                 self.begun = True
-                self.exact = self.exact and place not in outcomes.resent
             elif isinstance(reply, CachectlError):
                 refusals.append(reply)
-                self._refuse(key, name, reply)
-            elif reply is UNKNOWN:
-                self._lost(outcomes)
-        if outcomes.error is not None:
-            raise outcomes.error
+                self._refuse(key, reply)
+            else:
+                self.doubtful.add(key)  # met again, if it is still there: it is counted already
+                if reply is UNKNOWN:
+                    self.exact = False
+                    self.begun = True
         whole = next((r for r in refusals if isinstance(r, ReadOnlyServerError)), None)
         if whole is not None or (refusals and not self.begun):
             raise whole or refusals[0]
 
-    def _refuse(self, key: bytes, name: Name, reply: CachectlError) -> None:
+    def _refuse(self, key: bytes, reply: CachectlError) -> None:
+        ((_, name),) = among([key], self.targets)
         self.failed[name] += 1
         if len(self.refused) < REMEMBERED:
             self.refused.add(key)
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(Problem(reply.message, key=key))
-
-    def _lost(self, outcomes: Outcomes) -> None:
-        """Note that a key's UNLINK was not answered: whether it is gone is unknown."""
-        if outcomes.error is None:
-            msg = "every connection broke on removing a key: whether it is gone is unknown"
-            outcomes.error = outcomes.doubt or LostError(msg)
-        self.exact = False
-        self.begun = True
 
 
 async def preview(
@@ -140,7 +141,7 @@ async def preview(
 ) -> FlushReport:
     """Count, by direct sub-namespace, what a flush would remove; remove nothing."""
     start = perf_counter()
-    account = _Account()
+    account = _Account(targets)
     targets_by_name = {target.name: target for target in targets}
 
     async def count() -> None:
@@ -157,7 +158,8 @@ async def preview(
                     break
 
     await until(stop, count())
-    return _report(account, start, stop.reason, dry_run=True, must_match=must_match)
+    report = _report(account, start, stop.reason, dry_run=True, must_match=must_match)
+    return replace(report, held_back_seconds=store.pace.held_back)
 
 
 def _sub_namespace(key: bytes, target: Target) -> Name:
@@ -183,7 +185,7 @@ async def flush(
     first removal it raises (`RefusedError`, `ServerError`, `UnreachableError`), afterwards it reports.
     """
     start = perf_counter()
-    account = _Account()
+    account = _Account(targets)
 
     async def work() -> None:
         if shown is not None and await store.identity() != shown:
@@ -199,7 +201,8 @@ async def flush(
         if not account.begun:
             raise
         account.error = error
-    return _report(account, start, stop.reason, must_be_empty=until_empty, must_match=must_match)
+    report = _report(account, start, stop.reason, must_be_empty=until_empty, must_match=must_match)
+    return replace(report, held_back_seconds=store.pace.held_back)
 
 
 async def _empty(
@@ -257,20 +260,19 @@ async def _pass(
 ) -> None:
     """Walk and unlink until one walk was unbroken; `server` is who it was at the start."""
     account.begin_pass()
-    async with aclosing(store.pages(pattern(targets))) as pages:
+
+    def going() -> bool:
+        return not stop.is_set()
+
+    walk = store.unlink_pages(pattern(targets), account.choose, going)
+    async with aclosing(walk) as pages:
         async for page in pages:
             if page.anew:
                 account.begin_pass()
                 if server is None or None in server or await _identity(store) != server:
                     account.doubt()
-            keys = (key for key in page.keys if key not in account.refused)
-            found = among(keys, targets)
-            if found:
-                account.begin(found)
-                account.settle(found, await store.unlink([key for key, _ in found]))
-                observe(Progress("removing", account.deleted, failed=account.failed.total()))
-            if stop.is_set():
-                break
+            account.settle(page)
+            observe(Progress("removing", account.deleted, failed=account.failed.total()))
 
 
 async def _look(

@@ -6,7 +6,7 @@ from time import perf_counter
 
 from cachectl.config.settings import Threshold
 from cachectl.errors import CachectlError, DeniedError, SilenceError, UsageError
-from cachectl.models import Check, HealthReport, Verdict
+from cachectl.reports import Check, HealthReport, Verdict
 from cachectl.store.store import Store, Vitals
 from cachectl.values import safe
 

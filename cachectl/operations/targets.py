@@ -28,6 +28,12 @@ class Target(NamedTuple):
         return self.match if self.namespace is None else self.namespace
 
 
+def outermost(namespaces: Iterable[bytes]) -> list[bytes]:
+    """Return each namespace once, and without those that lie inside another of them."""
+    names = list(dict.fromkeys(namespaces))
+    return [name for name in names if not any(name.startswith(prefix(other)) for other in names)]
+
+
 def pattern(targets: Sequence[Target]) -> bytes | None:
     """Return what SCAN is asked for; None: everything. One walk serves several targets."""
     if targets[0].match is not None:

@@ -1,13 +1,13 @@
 """Entries: JSON Lines and CSV, gzip or not, files and stdin -> batches."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
 from cachectl.config.settings import UNSET, Unset
-from cachectl.models import Batch, Entry, Problem
+from cachectl.models import Batch, Entries, Entry, Problem
 from cachectl.sources.fields import (
     MAX_EXPIRES_AT,
     LineError,
@@ -27,7 +27,7 @@ VALUE_FIELDS = ("value", "value_base64", "dump")
 
 def entry_batches(
     source: str, *, stdin: BinaryIO, max_entries: int = 500, max_bytes: int = MAX_BYTES
-) -> Iterator[Batch]:
+) -> AsyncGenerator[Batch, None]:
     """Yield the entries of `source` in order, and its bad lines as problems.
 
     `source` is a path, or `-` for stdin; `.csv` and `.csv.gz` are CSV, all else is JSON Lines, and
@@ -38,8 +38,19 @@ def entry_batches(
     if source != STDIN and source.lower().endswith((".csv", ".csv.gz")):
         return table_batches(source, stdin=stdin, max_entries=max_entries, max_bytes=max_bytes)
     groups = line_groups(source, stdin=stdin, max_lines=max_entries, max_bytes=max_bytes)
-    # `map` keeps no batch while the next is awaited, as a loop variable would.
-    return filter(_holds_something, map(partial(_batch, source), groups))
+    return _line_batches(source, groups)
+
+
+async def _line_batches(
+    source: str, groups: AsyncGenerator[Lines, None]
+) -> AsyncGenerator[Batch, None]:
+    async with aclosing(groups):
+        async for lines in groups:
+            batch = _batch(source, lines)
+            del lines  # neither is held while the other, or the next, is at work: they may be large
+            if batch.entries or batch.problems:
+                yield batch
+            del batch
 
 
 _ABSENT: Any = UNSET
@@ -62,39 +73,76 @@ class _PlainLine(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_PlainLine).decode
-
-
-def _holds_something(batch: Batch) -> bool:
-    return bool(batch.entries or batch.problems)
+_decode_lines = msgspec.json.Decoder(_PlainLine).decode_lines
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _batch(source: str, lines: Lines) -> Batch:
-    """Read the lines, and let go of them."""
+    if lines.problem is not None:
+        return Batch(source, Entries.of([]), [Problem(lines.problem, source, lines.first)])
+    plain = _read_together(lines)
+    return Batch(source, plain, []) if plain is not None else _read_one_by_one(source, lines)
+
+
+def _read_together(lines: Lines) -> Entries | None:
+    r"""Return the entries of plain lines, read by one call; `None` unless all of them are plain.
+
+    The decoder minds no line ends, so each must be seen to part two objects: it stands between `}`
+    and `{`, which nothing within an object looks like (in a text, `\n` is not JSON), and there are
+    as many objects as lines.
+    """
+    region = lines.region
+    if not (region.startswith(b"{") and region.endswith(b"}")):
+        return None
+    if region.count(b"}\n{") != lines.number - 1:
+        return None
+    try:
+        if not region.isascii():
+            region.decode()  # msgspec does not check what it passes through as Raw
+        found = _decode_lines(region)
+    except _ERRORS:
+        return None
+    if len(found) != lines.number:
+        return None
+    # The hot loop of a load.
+    keys = [line.key.encode() for line in found]
+    values = [bytes(line.value) for line in found]
+    ttls = [line.ttl for line in found]
+    ends: list[float | None] = [line.expires_at for line in found]
+    if ends.count(None) < len(ends) and not all(map(_is_plain, found)):
+        return None
+    numbers = range(lines.first, lines.first + lines.number)
+    return Entries(keys, values, ttls, ends, [False] * lines.number, numbers)
+
+
+def _is_plain(line: _PlainLine) -> bool:
+    return line.ttl is _ABSENT or line.expires_at is None
+
+
+def _read_one_by_one(source: str, lines: Lines) -> Batch:
     entries: list[Entry] = []
     problems: list[Problem] = []
-    if lines.problem is not None:
-        problems.append(Problem(lines.problem, source, lines.first))
-    # The hot loop of a load. `tuple.__new__`: the constructor of a NamedTuple is a Python function.
-    new, keep = tuple.__new__, entries.append
     for number, text in enumerate(lines.texts, lines.first):
         try:
             line = _decode(text)
             value = bytes(line.value)
             if not value.isascii():
-                value.decode()  # msgspec does not check what it passes through as Raw
-            plain = line.ttl is _ABSENT or line.expires_at is None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                value.decode()
+            plain = _is_plain(line)
+        except _ERRORS:
             plain = False
         if plain:
-            ttl, expires_at = line.ttl, line.expires_at
-            keep(new(Entry, (line.key.encode(), value, ttl, expires_at, False, number)))
+            entries.append(Entry(line.key.encode(), value, line.ttl, line.expires_at, line=number))
         elif not is_blank(text):
-            _read_slowly(text, number, Batch(source, entries, problems))
-    lines.texts.clear()
-    return Batch(source, entries, problems)
+            found = _read_slowly(text, number, source)
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                entries.append(found)
+    return Batch(source, Entries.of(entries), problems)
 
 
-def _read_slowly(text: bytes, number: int, batch: Batch) -> None:
+def _read_slowly(text: bytes, number: int, source: str) -> Entry | Problem:
     """Read any line, at a tenth of the speed, and say in our words what is wrong with it."""
     key = None
     try:
@@ -103,9 +151,8 @@ def _read_slowly(text: bytes, number: int, batch: Batch) -> None:
         value = _value(fields, line)
         ttl, expires_at = _lifetime(fields)
     except LineError as error:
-        batch.problems.append(Problem(str(error), batch.source, number, key))
-    else:
-        batch.entries.append(Entry(key, value, ttl, expires_at, "dump" in fields, number))
+        return Problem(str(error), source, number, key)
+    return Entry(key, value, ttl, expires_at, "dump" in fields, number)
 
 
 def _value(fields: dict[str, Any], line: str) -> bytes:

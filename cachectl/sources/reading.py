@@ -6,20 +6,23 @@ interpreter that exits meanwhile aborts on it ("could not acquire lock … at in
 
 import os
 import zlib
-from bisect import bisect_right
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections import deque
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from cachectl.errors import InputError
 from cachectl.keys import MAX_KEY
+from cachectl.sources.feed import in_thread
 from cachectl.values import safe
 
 STDIN: Final = "-"
 BLOCK: Final = 128 * 1024
 """Bytes asked for at a time: some hundred lines, and still in the processor's cache."""
+AHEAD: Final = 8
+"""Pieces that are read ahead: while the loop is at work, the thread may not get its turn."""
 MAX_LINE: Final = MAX_KEY
 """The longest line in bytes, so that neither its key nor its value is more than a server takes."""
 MAX_BYTES: Final = 1_000_000
@@ -31,36 +34,48 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Lines(NamedTuple):
-    r"""Lines that follow each other, without their `\n`; the first is number `first` of the source.
+    r"""Lines that follow each other: `region` is their bytes, without the last `\n`.
 
-    With `problem`, line `first` was not kept and `texts` is empty. Whoever gets them owns `texts`.
+    The first is number `first` of the source, and they are `number`. With `problem`, line `first` was
+    not kept and `region` is empty.
     """
 
     first: int
-    texts: list[bytes]
+    region: bytes
+    number: int = 1
     problem: str | None = None
 
+    @property
+    def texts(self) -> list[bytes]:
+        """The lines one by one: a copy, for whom the region as a whole will not do."""
+        return self.region.split(b"\n") if self.problem is None else []
 
-def line_groups(
+
+async def line_groups(
     source: str, *, stdin: BinaryIO, max_lines: int, max_bytes: int = MAX_BYTES
-) -> Iterator[Lines]:
+) -> AsyncGenerator[Lines, None]:
     """Yield the lines of `source` (a path, or `-` for stdin) as soon as they are read.
 
-    Nothing may have been read from `stdin` through its buffer before. Raises `InputError` when the
-    source cannot be read, or not to its end; what came before has been yielded by then.
+    Only reading and inflating go on in a thread, and most of it without the interpreter's lock: two
+    threads that both run Python fight for it, and the loop loses. Nothing may have been read from
+    `stdin` through its buffer before. Raises `InputError` when the source cannot be read, or not to
+    its end; what came before has been yielded by then.
     """
-    splitter, groups = _Splitter(), _Groups(max_lines, max_bytes)
-    with closing(_pieces(source, stdin)) as pieces:
-        while isinstance(piece := _next(pieces, source, splitter), bytes):
+    cutter = _Cutter(max_lines, max_bytes)
+    async with aclosing(in_thread(_pieces(source, stdin), AHEAD)) as pieces:
+        while isinstance(piece := await _next(pieces, source, cutter), bytes):
             # A full piece means that more is at hand: so the last lines wait for a full group.
-            more = len(piece) == BLOCK
-            for lines in splitter.feed(piece):
-                yield from groups.add(lines, more=more)
-    yield from groups.take()
+            cutter.feed(piece, more=len(piece) == BLOCK)
+            while cutter.ready:
+                yield cutter.ready.popleft()  # nothing of it is held here: it may be large
+    if piece is None:
+        cutter.finish()
+    else:
+        cutter.take()
+    while cutter.ready:
+        yield cutter.ready.popleft()
     if piece is not None:
         raise piece
-    for lines in splitter.finish():
-        yield from groups.add(lines, more=False)
 
 
 def named(source: str) -> str:
@@ -73,100 +88,122 @@ def is_blank(line: bytes) -> bool:
     return not line.strip()
 
 
-class _Splitter:
-    """Cuts pieces into lines; `number` is the line that comes next."""
-
-    def __init__(self) -> None:
-        self.number = 1
-        self._parts: list[bytes] = []
-        self._held = 0
-
-    def feed(self, piece: bytes) -> Iterator[Lines]:
-        """Yield the lines that `piece` completes, and keep what follows the last of them."""
-        end = piece.find(b"\n")
-        if self._held + (end if end >= 0 else len(piece)) > MAX_LINE:
-            self._parts.clear()
-            self._held = MAX_LINE + 1
-            if end < 0:
-                return
-            yield self._too_long()
-            piece = piece[end + 1 :]
-        cut = piece.rfind(b"\n")
-        if cut >= 0:
-            self._parts.append(piece[:cut])
-            piece = piece[cut + 1 :]
-            yield self._lines()
-        self._parts.append(piece)
-        self._held += len(piece)
-
-    def finish(self) -> Iterator[Lines]:
-        """Yield the last line if no line end closed it."""
-        if self._held > MAX_LINE:
-            yield self._too_long()
-        elif self._held:
-            yield self._lines()
-
-    def _lines(self) -> Lines:
-        # Step by step and nothing kept: of a line as long as the memory, two copies are the most.
-        region = b"".join(self._parts)
-        self._parts.clear()
-        self._held = 0
-        lines = Lines(self.number, region.split(b"\n"))
-        self.number += len(lines.texts)
-        return lines
-
-    def _too_long(self) -> Lines:
-        self._held = 0
-        self.number += 1
-        return Lines(self.number - 1, [], f"the line is longer than {MAX_LINE} bytes")
-
-
-class _Groups:
-    """Makes groups of lines that are as large as they may be."""
+class _Cutter:
+    """Cuts pieces into groups of whole lines, as large as they may be; they lie in `ready`."""
 
     def __init__(self, max_lines: int, max_bytes: int) -> None:
+        self.ready: deque[Lines] = deque()
+        self.line = 1  # the number of the first line that is not in a group
         self._max_lines = max_lines
         self._max_bytes = max_bytes
-        self._first = 1
-        self._texts: list[bytes] = []
+        # What is in no group yet: so many whole lines that wait, and the beginning of the next, whose
+        # parts are joined once. Of a line that is too long only the size is held.
+        self._waiting = 0
+        self._parts: list[bytes] = []
+        self._size = 0
 
-    def add(self, lines: Lines, *, more: bool) -> Iterator[Lines]:
-        """Yield the groups that are complete with `lines`, and unless `more` follow, the rest."""
-        if lines.problem is not None:
-            yield from self.take()
-            yield lines
+    @property
+    def open_line(self) -> int:
+        """The number of the line that is not complete."""
+        return self.line + self._waiting
+
+    def feed(self, piece: bytes, *, more: bool) -> None:
+        """Cut the groups that are complete with `piece`, and unless `more` follows, the rest."""
+        end = piece.find(b"\n")
+        if self._size + (end if end >= 0 else len(piece)) > min(self._max_bytes, MAX_LINE):
+            self.take()  # what waits is a group without a line as long as this
+        if end >= 0 and self._size + end > min(self._max_bytes, MAX_LINE):
+            self._add(piece[:end])
+            self._take_line()
+            piece = piece[end + 1 :]
+        self._waiting += piece.count(b"\n")
+        self._add(piece)
+        self.take(more=more)
+
+    def take(self, *, more: bool = False) -> None:
+        """Cut the whole lines that wait; if `more` follow, those that fill no group wait on."""
+        if not self._waiting:
             return
-        if not self._texts:
-            self._first = lines.first
-        self._texts += lines.texts
-        lines.texts.clear()
-        yield from self.take(more=more)
+        text = b"".join(self._parts)
+        start, stop = 0, text.rfind(b"\n") + 1
+        while self._waiting:
+            end, number = self._group(text, start, stop)
+            if more and number == self._waiting < self._max_lines:
+                break
+            self.ready.append(Lines(self.line, text[start:end], number))
+            self.line += number
+            self._waiting -= number
+            start = end + 1
+        self._parts = [text[start:]]
+        self._size = len(text) - start
 
-    def take(self, *, more: bool = False) -> Iterator[Lines]:
-        """Yield what is held in groups; if `more` follow, a group that is not full waits."""
-        texts = self._texts
-        while texts:
-            sizes = list(accumulate(map(len, texts[: self._max_lines])))
-            count = max(1, bisect_right(sizes, self._max_bytes))
-            full = count == self._max_lines or sizes[-1] >= self._max_bytes
-            if more and not full:
-                return
-            group = Lines(self._first, texts[:count])
-            self._first += count
-            del texts[:count]
-            yield group
+    def finish(self) -> None:
+        """Cut what is left; the last line needs no line end."""
+        self.take()
+        if self._size:
+            self._take_line()
+
+    def _group(self, text: bytes, start: int, stop: int) -> tuple[int, int]:
+        """Return where the group at `start` ends, and its number of lines."""
+        number, end = self._waiting, stop - 1
+        if number > self._max_lines:
+            end = _line_end(text, self._max_lines, number, start, stop)
+            number = self._max_lines
+        if end - start <= self._max_bytes:
+            return end, number
+        end = text.rfind(b"\n", start, start + self._max_bytes + 1)
+        if end < 0:
+            end = text.find(b"\n", start)
+        return end, text.count(b"\n", start, end) + 1
+
+    def _add(self, part: bytes) -> None:
+        self._size += len(part)
+        self._parts.append(part)
+        if self._size > MAX_LINE and not self._waiting:
+            self._parts.clear()
+
+    def _take_line(self) -> None:
+        """Cut the one line that is held. Of a line as long as memory, two copies are the most."""
+        if self._size > MAX_LINE:
+            problem = f"the line is longer than {MAX_LINE} bytes"
+            self.ready.append(Lines(self.line, b"", 1, problem))
+        else:
+            self.ready.append(Lines(self.line, b"".join(self._parts)))
+        self._parts.clear()
+        self._size = 0
+        self.line += 1
 
 
-def _next(pieces: Iterator[bytes], source: str, splitter: _Splitter) -> bytes | InputError | None:
+def _line_end(text: bytes, number: int, total: int, start: int, stop: int) -> int:
+    """Return where the `number`-th of the `total` lines in `text[start:stop]` ends.
+
+    The first look is a little before the place where it ends if all are of one size, for then not
+    much is left to be counted.
+    """
+    share = (stop - start) * number // total
+    middle = start + share - share // 16
+    while number > 1:
+        before = total - text.count(b"\n", middle, stop)
+        if before < number:
+            start, number, total = middle, number - before, total - before
+        else:
+            stop, total = middle, before
+        middle = (start + stop) // 2
+    return text.find(b"\n", start)
+
+
+async def _next(
+    pieces: AsyncGenerator[bytes, None], source: str, cutter: _Cutter
+) -> bytes | InputError | None:
     """Return the next piece, `None` at the end, or why there is no more."""
     try:
-        return next(pieces, None)
+        return await anext(pieces, None)
     except InputError as error:
         return error
     except EOFError:
-        reason = f"the gzip data is cut off in line {splitter.number}"
+        reason = f"the gzip data is cut off in line {cutter.open_line}"
     except zlib.error:
-        reason = f"the gzip data is corrupt in line {splitter.number}"
+        reason = f"the gzip data is corrupt in line {cutter.open_line}"
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
     except ValueError:  # a closed stdin, a NUL in the path

@@ -1,7 +1,7 @@
 """Requests: what applications will ask for, from JSON Lines in files and on stdin -> batches."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, BinaryIO
 
 from cachectl.models import Problem, Request, RequestBatch
@@ -12,9 +12,9 @@ MAX_COUNT = 2**53
 """The greatest `count`: whole numbers in JSON are exact up to here everywhere."""
 
 
-def request_batches(
+async def request_batches(
     source: str, *, namespace: str | None, stdin: BinaryIO, max_requests: int = 500
-) -> Iterator[RequestBatch]:
+) -> AsyncGenerator[RequestBatch, None]:
     """Yield the requests of `source` in order, and its bad lines as problems.
 
     `source` is a path, or `-` for stdin, of JSON Lines, gzip or not; `namespace` is for lines that
@@ -22,16 +22,14 @@ def request_batches(
     with the same parameters. Raises `InputError` while iterating when the source cannot be read,
     or not to its end; what came before it has been yielded by then.
     """
-    groups = line_groups(source, stdin=stdin, max_lines=max_requests)
-    return filter(_holds_something, map(partial(_batch, source, namespace), groups))
-
-
-def _holds_something(batch: RequestBatch) -> bool:
-    return bool(batch.requests or batch.problems)
+    async with aclosing(line_groups(source, stdin=stdin, max_lines=max_requests)) as groups:
+        async for lines in groups:
+            batch = _batch(source, namespace, lines)
+            if batch.requests or batch.problems:
+                yield batch
 
 
 def _batch(source: str, namespace: str | None, lines: Lines) -> RequestBatch:
-    """Read the lines, and let go of them."""
     requests: list[Request] = []
     problems: list[Problem] = []
     if lines.problem is not None:
@@ -47,7 +45,6 @@ def _batch(source: str, namespace: str | None, lines: Lines) -> RequestBatch:
                 problems.append(Problem(str(error), source, number, key))
         else:
             requests.append(Request(key, fields.get("params"), count, number))
-    lines.texts.clear()
     return RequestBatch(source, requests, problems)
 
 

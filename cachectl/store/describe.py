@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from cachectl.errors import CachectlError, DeniedError, ServerError
-from cachectl.models import KeyInfo
+from cachectl.reports import KeyInfo
 from cachectl.store.wire import ReplyTooLargeError
 
 WHOLE = 64 * 1024

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import Iterable
 
 import hiredis
 from redis import exceptions as driver
@@ -176,6 +177,11 @@ class AddressError(errors.UnreachableError):
 
 _FINAL = (errors.LoginError, TlsError)
 _REJECTED = (errors.NotReadyError, errors.BusyError)
+
+
+def any_refused(replies: Iterable[object]) -> bool:
+    """Whether one of our errors is among replies: quick where none is, as nearly always."""
+    return any(issubclass(kind, CachectlError) for kind in set(map(type, replies)))
 
 
 def is_rejected(error: object) -> bool:

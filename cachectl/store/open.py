@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from cachectl.config.settings import Server
 from cachectl.store.connect import Connector, Find
+from cachectl.store.pace import Pace
 from cachectl.store.store import Store
 from cachectl.store.tries import Patience
 
@@ -18,6 +19,7 @@ def open_store(
     *,
     start_embedded: bool,
     announce: Callable[[str], None] | None = None,
+    pace: Pace | None = None,
 ) -> Store:
     """Return a store on `server`; nothing is opened before its first command.
 
@@ -37,4 +39,4 @@ def open_store(
             return found.socket
 
         find = find_embedded
-    return Store(Connector(server, find), patience, server.client.pool_size)
+    return Store(Connector(server, find), patience, server.client.pool_size, pace)

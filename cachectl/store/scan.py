@@ -1,32 +1,64 @@
-"""Cycles of SCAN that know when they are not to be trusted.
+"""Cycles of SCAN that know when they are not to be trusted, and what is asked of each key on the way.
 
 A cursor does not survive its server: after a restart or a failover SCAN accepts the old cursor and
 leaves keys out without a word. So a cycle holds one connection from its first page until its last was
 dealt with, and then asks whether the server is still the one it began on; any doubt begins it anew.
 """
 
-from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, NamedTuple
 
 from cachectl.errors import CachectlError, LostError, UnreachableError
+from cachectl.store.errors import any_refused, is_rejected
 from cachectl.store.info import identity, parse_info
+from cachectl.store.pace import Pace
 from cachectl.store.pool import Pool
+from cachectl.store.stream import UNKNOWN, UNSENT
 from cachectl.store.tries import Patience, Tries
-from cachectl.store.wire import Greeting, Wire
+from cachectl.store.wire import Greeting, Wire, pack
 
 CYCLES = 5
 """So many cycles may break before the scan is given up."""
 
 
+def _all(keys: list[bytes]) -> list[bytes]:
+    return keys
+
+
+def _always() -> bool:
+    return True
+
+
+class Walk(NamedTuple):
+    """What a walk looks for, and what it asks of the keys it finds.
+
+    `match` is a pattern for SCAN. `choose` picks those of a page that the `verbs` are sent for: called
+    right before that, so that it may count them. Each verb takes the key as its last word. Once
+    `going` is false nothing more is sent.
+    """
+
+    match: bytes | None = None
+    verbs: Sequence[tuple[bytes, ...]] = ()
+    choose: Callable[[list[bytes]], list[bytes]] = _all
+    going: Callable[[], bool] = _always
+    page: int | None = None
+
+
 class Page(NamedTuple):
-    """The keys of one SCAN reply, each once. `anew`: a broken cycle has begun again with this page."""
+    """Keys of one SCAN reply, each once, and the replies to the verbs: all of the first key, then on.
+
+    A reply is `UNKNOWN` where the connection broke, `UNSENT` where the server said "not now": the cycle
+    that follows meets these keys again. `anew`: a broken cycle begins again; this page holds no key.
+    """
 
     keys: list[bytes]
-    anew: bool
+    replies: list[Any]
+    anew: bool = False
 
 
 async def pages(
-    pool: Pool, patience: Patience, match: bytes | None, count: int
+    pool: Pool, patience: Patience, pace: Pace, walk: Walk
 ) -> AsyncGenerator[Page, None]:
     """Yield pages until one cycle ran unbroken; every key that stood all the while is in that cycle.
 
@@ -35,28 +67,139 @@ async def pages(
     server stays away longer than `patience` bears.
     """
     tries = await pool.tries(patience)
-    broken = 0
-    while True:
+    broken, begins_anew = 0, False
+    while walk.going():
         told = False
+        cycle: _Cycle | None = None
         try:
             async with pool.lend(tries.connect) as wire:
                 began_on = await _identity(wire, tries)
-                cursor = b""
-                while cursor != b"0":
-                    cursor, keys = await _page(wire, tries, cursor or b"0", match, count)
-                    yield Page(list(dict.fromkeys(keys)), anew=broken > 0 and not told)
+                if begins_anew:
+                    yield Page([], [], anew=True)
+                begins_anew = False
+                cycle = _Cycle(wire, tries, pace, walk)
+                async for page in cycle.pages():
+                    yield page
                     told = True
                     tries.progress()  # whoever took the page took their time, not the server's
-                if await _identity(wire, tries) == began_on:
+                if not walk.going() or await _identity(wire, tries) == began_on:
                     return
                 msg = f"{wire.where} changed its role or was replaced while it was scanned"
                 raise LostError(msg)
         except CachectlError as error:
+            for page in cycle.broken_off() if cycle is not None else ():
+                yield page
+                told = True
             broken += told
+            begins_anew = begins_anew or told
             if broken >= CYCLES:
                 raise _never_clean(error) from error
             if not await tries.again(error, idempotent=True, known=pool.connected):
                 raise (tries.reason or error) from None
+
+
+class _Asked(NamedTuple):
+    """What is on its way: the verbs for the keys of a page, or with None the next SCAN."""
+
+    keys: list[bytes] | None
+    wanted: int
+    replies: list[Any]
+
+
+class _Cycle:
+    """One walk over the keyspace: the next SCAN is on its way with what is asked of this page."""
+
+    def __init__(self, wire: Wire, tries: Tries, pace: Pace, walk: Walk) -> None:
+        self._wire = wire
+        self._tries = tries
+        self._pace = pace
+        self._walk = walk
+        self._asked: deque[_Asked] = deque()
+        self._ready: deque[Page] = deque()
+        self._heads = [pack((*words, b""))[: -len(b"$0\r\n\r\n")] for words in walk.verbs]
+
+    async def pages(self) -> AsyncGenerator[Page, None]:
+        """Yield the pages to the end of the cycle, or of the going."""
+        await self._send(None, self._scan(b"0"), 1)
+        while self._asked:
+            found = await self._receive()
+            if found is not None and self._walk.going():
+                await self._ask(*found)
+            while self._ready:  # while these are looked at, the server is at the next
+                yield self._ready.popleft()
+
+    def broken_off(self) -> list[Page]:
+        """Return what is known of the pages that were on their way."""
+        for keys, wanted, replies in self._asked:
+            if keys is not None:
+                self._ready.append(_page(keys, replies + [UNKNOWN] * (wanted - len(replies))))
+        self._asked.clear()
+        return list(self._ready)
+
+    async def _ask(self, cursor: bytes, found: list[bytes]) -> None:
+        """Ask about a page that was found, and for the next one.
+
+        Where the server is not to rest, it looks for the next page while this one is dealt with here.
+        """
+        scan = None if cursor == b"0" else self._scan(cursor)
+        at_once = self._pace.ahead > 0 and not self._pace.limited
+        if scan is not None and at_once:
+            await self._send(None, scan, 1)
+        keys = self._walk.choose(found)
+        if await self._pace.turn(len(keys)):
+            self._tries.progress()  # that was our pause, not the server's silence
+        heads = self._heads
+        verbs = [b"%b$%d\r\n%b\r\n" % (head, len(key), key) for key in keys for head in heads]
+        if verbs:
+            await self._send(keys, b"".join(verbs), len(verbs))
+        else:
+            self._ready.append(Page(keys, []))
+        if scan is not None and not at_once:
+            await self._send(None, scan, 1)
+
+    async def _send(self, keys: list[bytes] | None, packed: bytes, count: int) -> None:
+        self._asked.append(_Asked(keys, count, []))
+        await self._wire.send(packed, count, silence=self._tries.answer)
+
+    async def _receive(self) -> tuple[bytes, list[bytes]] | None:
+        """Take the replies that have come; return the cursor and the keys of SCAN's among them.
+
+        Raises what SCAN raised.
+        """
+        replies = (await self._wire.receive(silence=self._tries.answer)).replies
+        if not is_rejected(replies[-1]):
+            self._tries.progress()
+        found = None
+        start = 0
+        while start < len(replies):
+            keys, wanted, taken = self._asked[0]
+            end = start + wanted - len(taken)
+            taken += replies[start:end]
+            start = end
+            if len(taken) < wanted:
+                break
+            self._asked.popleft()
+            if keys is not None:
+                self._ready.append(_page(keys, taken))
+            elif isinstance(taken[0], CachectlError):
+                raise taken[0]
+            else:
+                cursor, names = taken[0]
+                found = cursor, list(dict.fromkeys(names))
+        return found
+
+    def _scan(self, cursor: bytes) -> bytes:
+        count = b"%d" % (self._walk.page or self._pace.page)
+        match = self._walk.match
+        return pack(
+            (b"SCAN", cursor, b"COUNT", count, *(() if match is None else (b"MATCH", match)))
+        )
+
+
+def _page(keys: list[bytes], replies: list[Any]) -> Page:
+    if any_refused(replies):
+        replies = [UNSENT if is_rejected(reply) else reply for reply in replies]
+    return Page(keys, replies)
 
 
 def _never_clean(error: CachectlError) -> UnreachableError:
@@ -75,16 +218,3 @@ async def _identity(wire: Wire, tries: Tries) -> tuple[str | None, ...]:
     told = parse_info(info) if isinstance(info, bytes) else {}
     greeting = Greeting.told(await wire.call(b"HELLO", b"2", silence=tries.answer))
     return identity(told), greeting.role
-
-
-async def _page(
-    wire: Wire, tries: Tries, cursor: bytes, match: bytes | None, count: int
-) -> tuple[bytes, list[bytes]]:
-    command = [b"SCAN", cursor, b"COUNT", b"%d" % count]
-    if match is not None:
-        command += [b"MATCH", match]
-    reply = await wire.call(*command, silence=tries.answer)
-    if isinstance(reply, CachectlError):
-        raise reply
-    cursor, keys = reply
-    return cursor, keys

@@ -10,8 +10,10 @@ from time import monotonic
 from typing import Any
 
 from cachectl.errors import CachectlError, LostError, ServerError, UnreachableError, WrongTypeError
+from cachectl.models import Entry
 from cachectl.store.stream import UNKNOWN, Outcomes
-from cachectl.store.writing import CHANGES, Write, milliseconds
+from cachectl.store.wire import Command, verb
+from cachectl.store.writing import CHANGES, lifetime, milliseconds
 
 SLACK = 1000
 """Milliseconds by which the server's clock and ours may go apart while an answer is waited for."""
@@ -33,7 +35,7 @@ class Since:
         """Begin now."""
         self._start = monotonic()
 
-    def judge(self, write: Write, value: Any, pttl: Any) -> Found:
+    def judge(self, write: Entry, value: Any, pttl: Any) -> Found:
         """Return whose value stands there, from what GET and PTTL answered, errors included."""
         if value is None:
             return Found.NOTHING
@@ -43,16 +45,17 @@ class Since:
             return Found.UNTOLD
         return self._judge_ttl(write, pttl) if value == write.value else Found.ANOTHERS
 
-    def _judge_ttl(self, write: Write, pttl: Any) -> Found:
+    def _judge_ttl(self, write: Entry, pttl: Any) -> Found:
         """Return whose an equal value is: another's has our TTL only if written in the same moment."""
         if not isinstance(pttl, int) or pttl < -1:
             return Found.UNTOLD
-        persistent = write.ttl is None and write.expires_at is None
+        lasting = None if write.expires_at is not None else lifetime(write.ttl)
+        persistent = lasting is None and write.expires_at is None
         if (pttl == -1) is not persistent:
             return Found.ANOTHERS
-        if write.ttl is None or write.expires_at is not None:  # no sign of when it was written
+        if lasting is None:  # no sign of when it was written
             return Found.UNTOLD
-        ttl = milliseconds(write.ttl)
+        ttl = milliseconds(lasting)
         elapsed = (monotonic() - self._start) * 1000
         return Found.OURS if ttl - elapsed - SLACK <= pttl <= ttl else Found.ANOTHERS
 
@@ -83,7 +86,7 @@ async def settle(
 
 
 def settle_batch(
-    writes: Sequence[Write], outcomes: Outcomes, founds: Sequence[tuple[int, Found]]
+    writes: Sequence[Entry], outcomes: Outcomes, founds: Sequence[tuple[int, Found]]
 ) -> None:
     """Enter what was found at the places of SET NX that were sent twice, in the order of the places.
 
@@ -98,11 +101,11 @@ def settle_batch(
         outcomes.replies[place] = True if found is Found.OURS else UNKNOWN
 
 
-def doubt_refusals(commands: Sequence[tuple[bytes, ...]], outcomes: Outcomes) -> None:
+def doubt_refusals(commands: Sequence[Command], outcomes: Outcomes) -> None:
     """Make a change UNKNOWN that was refused when it was sent again: the first may be applied."""
     for place in sorted(outcomes.resent):
         reply = outcomes.replies[place]
-        if isinstance(reply, CachectlError) and commands[place][0] in CHANGES:
+        if isinstance(reply, CachectlError) and verb(commands[place]) in CHANGES:
             outcomes.replies[place] = UNKNOWN
             outcomes.doubt = outcomes.doubt or refused_again(reply)
 

@@ -3,56 +3,39 @@
 Nobody above this room sees a node, a slot, a driver's type or the server's -1 and -2.
 """
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from time import perf_counter
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple
 
 from cachectl.errors import (
     BusyError,
     CachectlError,
     DeniedError,
-    LostError,
-    ReadOnlyServerError,
     ServerError,
     UnreachableError,
 )
 from cachectl.errors import WrongTypeError as WrongType
-from cachectl.store.connect import Connector
+from cachectl.models import Entries, Entry
+from cachectl.store.facts import VERBS, Fact, FactPage, told
 from cachectl.store.hints import explained
 from cachectl.store.info import identity, parse_info
+from cachectl.store.lanes import Sent
+from cachectl.store.nodes import Nodes
 from cachectl.store.pool import Pool
-from cachectl.store.scan import Page, pages
-from cachectl.store.settle import (
-    Found,
-    Since,
-    doubt_refusals,
-    refused_again,
-    settle,
-    settle_batch,
-)
-from cachectl.store.stream import Outcomes, Unanswered, stream
-from cachectl.store.topology import Standalone
-from cachectl.store.tries import Patience, Tries
+from cachectl.store.reader import Reader
+from cachectl.store.scan import Page, Walk
+from cachectl.store.settle import Found, Since, settle
+from cachectl.store.stream import VALUE, Outcomes
 from cachectl.store.wire import Greeting
-from cachectl.store.writing import (
-    CHANGES,
-    Write,
-    key_facts,
-    milliseconds,
-    seconds_left,
-    write_command,
-    written,
-)
+from cachectl.store.writer import Writer, Writing
+from cachectl.store.writing import milliseconds, seconds_left
 
-__all__ = ["KEEP", "Keep", "Store", "Vitals", "Write"]
+__all__ = ["KEEP", "Keep", "Store", "Vitals"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cachectl.models import KeyInfo
-
-PAGE = 250
-"""SCAN's COUNT: about so many keys a page. Small pages keep other clients' latency low."""
+    from cachectl.reports import KeyInfo
 
 
 class Keep:
@@ -75,31 +58,13 @@ class Vitals(NamedTuple):
     info: dict[str, str] | CachectlError
 
 
-class Store:
+class Store(Nodes):
     """A cache, strictly: every method raises our errors and never invents an answer.
 
     Opens its first connection when it is first used. Raises `UnreachableError` and its kinds when the
     server cannot be reached or was lost (`maybe_applied` tells of a write that was never answered), and
     `ServerError` and its kinds when it refused.
     """
-
-    def __init__(self, connector: Connector, patience: Patience, pool_size: int = 10) -> None:
-        """Take what makes connections, what is borne, and how many connections there may be."""
-        self._topology = Standalone(Pool(connector, pool_size))
-        self._patience = patience
-        self._connector = connector
-
-    async def __aenter__(self) -> Self:
-        """Return the store; nothing is opened yet."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close every connection."""
-        await self.close()
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._topology.close()
 
     async def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, or None when it is not there."""
@@ -151,11 +116,11 @@ class Store:
             command.append(b"NX" if only == "missing" else b"XX")
         if only != "missing":
             return await self._call(key, *command) is not None
-        write = Write(key, value, None if isinstance(ttl, Keep) else ttl)
-        return await self._set_missing(write, command)
+        entry = Entry(key, value, None if isinstance(ttl, Keep) else ttl)
+        return await self._set_missing(entry, command)
 
-    async def _set_missing(self, write: Write, command: Sequence[bytes]) -> bool:
-        since, key = Since(), write.key
+    async def _set_missing(self, entry: Entry, command: Sequence[bytes]) -> bool:
+        since, key = Since(), entry.key
         tries = await self._topology.node_for(key).tries(self._patience)
 
         async def send() -> object:
@@ -163,7 +128,7 @@ class Store:
 
         async def look() -> Found:
             commands = [(b"GET", key), (b"PTTL", key)]
-            return since.judge(write, *await self._answers(commands, [key, key], tries))
+            return since.judge(entry, *await self._answers(commands, [key, key], tries))
 
         try:
             return await send() is not None
@@ -182,7 +147,7 @@ class Store:
 
     async def get_many(self, keys: Sequence[bytes]) -> Outcomes:
         """Read values; a reply is bytes, or None for a key that is not there."""
-        return await self.run([(b"GET", key) for key in keys], list(keys))
+        return await self._sent(Sent([(b"GET", key) for key in keys], VALUE), list(keys))
 
     async def ttls(self, keys: Sequence[bytes]) -> Outcomes:
         """Look how long keys live; a reply is seconds, None (never expires) or False (not there)."""
@@ -190,25 +155,32 @@ class Store:
         outcomes.replies = [seconds_left(r) if isinstance(r, int) else r for r in outcomes.replies]
         return outcomes
 
-    async def write(self, writes: Sequence[Write], *, only_missing: bool = False) -> Outcomes:
+    async def types(self, keys: Sequence[bytes]) -> Outcomes:
+        """Look what keys hold; a reply is a type as text, or None for a key that is not there."""
+        outcomes = await self.run([(b"TYPE", key) for key in keys], list(keys))
+        kinds = [r.decode() if isinstance(r, bytes) else r for r in outcomes.replies]
+        outcomes.replies = [None if kind == "none" else kind for kind in kinds]
+        return outcomes
+
+    @asynccontextmanager
+    async def writer(self) -> AsyncIterator[Writer]:
+        """Give a writer for batch after batch; what is not landed when the block ends is left behind."""
+        lanes = self._lanes()
+        try:
+            yield Writer(lanes, self.run)
+        finally:
+            lanes.leave()
+
+    async def write(self, entries: Sequence[Entry], *, only_missing: bool = False) -> Outcomes:
         """Write entries; a reply is True when written and False when `only_missing` kept it.
 
-        A SET NX that was sent again after a cut is looked up: whether its value and TTL stand there.
-        Where that does not tell, it is UNKNOWN.
+        One that was sent, and of which it cannot be told whether it was written, is UNKNOWN.
         """
-        since = Since()
-        commands = [write_command(write, only_missing=only_missing) for write in writes]
-        keys = [write.key for write in writes]
-        outcomes = await self.run(commands, keys, last_wins=not only_missing)
-        outcomes.replies = [written(reply) for reply in outcomes.replies]
-        doubtful = [p for p in sorted(outcomes.resent) if outcomes.replies[p] is False]
-        if only_missing and doubtful:
-            looks = [(word, keys[p]) for p in doubtful for word in (b"GET", b"PTTL")]
-            found = (await self.run(looks, [key for _, key in looks])).replies
-            pairs = zip(doubtful, found[::2], found[1::2], strict=True)
-            judged = [(p, since.judge(writes[p], value, pttl)) for p, value, pttl in pairs]
-            settle_batch(writes, outcomes, judged)
-        return outcomes
+        batch = Writing(Entries.of(entries), only_missing=only_missing)
+        async with self.writer() as writer:
+            await writer.send(batch)
+            await writer.land()
+        return batch.outcomes
 
     async def describe(self, key: bytes) -> "KeyInfo | None":
         """Return what `inspect` shows of a key, or None when it is not there."""
@@ -223,39 +195,77 @@ class Store:
 
         return await describe(key, self._topology.node_for(key).connector.where, run, bounded)
 
-    async def facts(self, keys: Sequence[bytes]) -> list[tuple[Any, Any, Any]]:
-        """Return type, TTL and memory of each key: text, seconds or None, bytes.
-
-        In place of a fact that the server refuses to tell stands our error; a key that vanished has
-        the type `none`.
-        """
-        commands = [
-            command
-            for key in keys
-            for command in ((b"TYPE", key), (b"PTTL", key), (b"MEMORY", b"USAGE", key))
-        ]
-        replies = await self._answers(commands, [key for key in keys for _ in range(3)])
-        return [
-            key_facts(*three)
-            for three in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
-        ]
-
     async def pages(
-        self, match: bytes | None = None, count: int = PAGE
+        self, match: bytes | None = None, count: int | None = None
     ) -> AsyncGenerator[Page, None]:
         """Yield pages of the keys that match a SCAN pattern, over all primaries.
 
-        Every key that stood all the while is in it. Use it within `contextlib.aclosing`. Raises
-        `UnreachableError` when no cycle could be finished unbroken.
+        Every key that stood all the while is in it. `count` is how many keys a page has about, by
+        default as the pace says. Use it within `contextlib.aclosing`. Raises `UnreachableError` when
+        no cycle could be finished unbroken.
         """
-        for node in self._topology.primaries():
-            async with aclosing(pages(node, self._patience, match, count)) as found:
-                try:
-                    async for page in found:
-                        yield page
-                except CachectlError as error:
-                    explained(error, b"SCAN", self._connector.user)
-                    raise
+        async with aclosing(self._walk(Walk(match, page=count))) as found:
+            async for page in found:
+                yield page
+
+    async def unlink_pages(
+        self,
+        match: bytes | None,
+        choose: Callable[[list[bytes]], list[bytes]],
+        going: Callable[[], bool],
+    ) -> AsyncGenerator[Page, None]:
+        """Do as `pages`, and remove what is chosen of each: a reply is 1, 0, an error or UNKNOWN.
+
+        `choose` is called right before its keys are sent; once `going` is false, nothing more is.
+        """
+        walk = Walk(match, ((b"UNLINK",),), choose, going)
+        async with aclosing(self._walk(walk)) as found:
+            async for page in found:
+                yield page
+
+    async def fact_pages(
+        self,
+        match: bytes | None,
+        choose: Callable[[list[bytes]], list[bytes]],
+        facts: Sequence[Fact],
+    ) -> AsyncGenerator[FactPage, None]:
+        """Do as `pages`, and ask for `facts` of what is chosen of each; a column for each of them.
+
+        In place of a fact that the server refuses to tell stands our error; a key that vanished
+        meanwhile is left out.
+        """
+        walk = Walk(match, [VERBS[fact] for fact in facts], choose)
+        async with aclosing(self._walk(walk)) as found:
+            async for page in found:
+                yield told(page, facts)
+
+    async def length_pages(
+        self,
+        match: bytes | None,
+        choose: Callable[[list[bytes]], list[bytes]],
+        going: Callable[[], bool],
+    ) -> AsyncGenerator[Page, None]:
+        """Do as `pages`; a reply is the bytes of a string, 0 too for a key that vanished.
+
+        In its place stands our error, `WrongTypeError` for a key of another type, or UNKNOWN.
+        """
+        walk = Walk(match, ((b"STRLEN",),), choose, going)
+        async with aclosing(self._walk(walk)) as found:
+            async for page in found:
+                yield page
+
+    async def sizes(self, keys: Sequence[bytes]) -> Outcomes:
+        """Ask how much memory keys of any type take; a reply is bytes, or None for one not there."""
+        return await self.run([(b"MEMORY", b"USAGE", key) for key in keys], list(keys))
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Reader]:
+        """Give a reader for group after group; what is not landed when the block ends is left."""
+        lanes = self._lanes()
+        try:
+            yield Reader(lanes)
+        finally:
+            lanes.leave()
 
     async def writable(self) -> None:
         """Raise `ReadOnlyServerError` when a primary is none: a replica that takes no writes."""
@@ -303,98 +313,3 @@ class Store:
                 refused or took,
                 info if isinstance(info, CachectlError) else parse_info(info),
             )
-
-    async def run(
-        self,
-        commands: Sequence[tuple[bytes, ...]],
-        keys: list[bytes],
-        tries: Tries | None = None,
-        *,
-        last_wins: bool = False,
-    ) -> Outcomes:
-        """Send idempotent commands, each to the node of its key; errors stand in the outcomes.
-
-        `last_wins`: of several writes of a key, the last one stands whatever was sent again.
-        """
-        outcomes = Outcomes(len(commands), keys if last_wins else None)
-        for node, places in self._topology.split(keys):
-            bears = tries or await node.tries(self._patience)
-            await stream(node, bears, commands, outcomes, places)
-        for place, reply in enumerate(outcomes.replies):
-            if isinstance(reply, CachectlError):
-                explained(reply, commands[place][0], self._connector.user)
-        if outcomes.error is not None:
-            explained(outcomes.error, b"", self._connector.user)
-        doubt_refusals(commands, outcomes)
-        return outcomes
-
-    async def _answers(
-        self,
-        commands: Sequence[tuple[bytes, ...]],
-        keys: list[bytes],
-        tries: Tries | None = None,
-    ) -> list[Any]:
-        """Do as `run`, and raise unless the server has answered everything, if only with errors."""
-        outcomes = await self.run(commands, keys, tries)
-        if outcomes.error is not None:
-            raise outcomes.error
-        if any(isinstance(reply, Unanswered) for reply in outcomes.replies):
-            msg = f"{self._connector.where}: every connection broke before it had answered"
-            raise LostError(msg)
-        return outcomes.replies
-
-    async def _call(self, key: bytes, *command: bytes, **how: Any) -> Any:
-        """Send one command to the node of `key`, as `_ask` does."""
-        return await self._ask(self._topology.node_for(key), *command, **how)
-
-    async def _ask(
-        self,
-        node: Pool,
-        *command: bytes,
-        idempotent: bool = True,
-        limit: int | None = None,
-        tries: Tries | None = None,
-    ) -> Any:
-        """Send one command to a node, again where that helps; return its reply or raise its error."""
-        tries = tries or await node.tries(self._patience)
-        in_doubt = False
-        while True:
-            try:
-                wire = await node.borrow(tries.connect)
-                try:
-                    if limit is None:
-                        reply = await wire.call(*command, silence=tries.answer)
-                    else:
-                        reply = await wire.bounded_call(*command, silence=tries.answer, limit=limit)
-                except UnreachableError as error:
-                    error.maybe_applied = in_doubt = True
-                    raise
-                finally:
-                    node.give_back(wire)
-            except UnreachableError as error:
-                reply = error
-            if not isinstance(reply, CachectlError):
-                return reply
-            if not await tries.again(reply, idempotent=idempotent, known=node.connected):
-                reply = tries.reason or reply
-                break
-        if isinstance(reply, UnreachableError):
-            reply.maybe_applied = in_doubt
-        if isinstance(reply, ReadOnlyServerError):
-            reply = await self._read_only(node)
-        explained(reply, command[0], self._connector.user)
-        if in_doubt and isinstance(reply, ServerError) and command[0] in CHANGES:
-            raise refused_again(reply)
-        raise reply
-
-    async def _read_only(self, node: Pool) -> ReadOnlyServerError:
-        """Return the error for a replica; it names the primary where the server tells."""
-        hint = "write to its primary"
-        try:
-            role = await self._ask(node, b"ROLE")
-        except CachectlError:
-            role = None
-        if isinstance(role, list) and role[0] == b"slave":
-            hint += f": {role[1].decode('utf-8', 'replace')}:{role[2]}"
-        where = node.connector.where
-        return ReadOnlyServerError(f"READONLY {where} is a replica and takes no writes", hint)

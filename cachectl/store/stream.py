@@ -1,24 +1,31 @@
-"""Many commands in flight on one connection, and what became of each.
+"""Many commands in flight on one connection, and what became of each: the hot path.
 
 Only idempotent commands go through it (whole-value SET, UNLINK, RESTORE REPLACE, reads; SET NX is
 looked up afterwards): on a cut connection it reconnects and sends again what was not answered.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Final
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Any, Final
 
-from cachectl.errors import CachectlError, LostError, UnreachableError
 from cachectl.store.errors import is_rejected
-from cachectl.store.pool import Pool
+from cachectl.store.pace import Pace
 from cachectl.store.tries import Tries
-from cachectl.store.wire import Exchange
+from cachectl.store.wire import Command, Wire, pack
 
-BREAKS = 10
-"""So many connections may break on one command alone before it is left UNKNOWN."""
+if TYPE_CHECKING:
+    from cachectl.errors import CachectlError
 
-BARREN = 3
-"""So many commands in a row may be left UNKNOWN before it is the server that is given up."""
+WINDOW = 1024 * 1024
+"""Bytes in flight at most, or one command: a hundred values of 10 MB must not be 1 GB."""
+
+VALUE = WINDOW / 10
+"""Bytes that a value is taken for which is read unseen: ten go first, more once they were smaller."""
+
+PART = 128 * 1024
+"""Bytes packed and written together, one command more."""
 
 
 class Unanswered(Enum):
@@ -42,96 +49,156 @@ class Outcomes:
     and is `UNKNOWN` for that.
     """
 
-    __slots__ = ("_last_wins", "doubt", "error", "replies", "resent")
+    __slots__ = ("doubt", "error", "replies", "resent")
 
-    def __init__(self, count: int, last_wins: Sequence[bytes] | None = None) -> None:
-        """Start with nothing sent. `last_wins`: the keys, where the last write of each must stand."""
+    def __init__(self, count: int) -> None:
+        """Start with nothing sent."""
         self.replies: list[Any] = [UNSENT] * count
         self.resent: set[int] = set()
         self.error: CachectlError | None = None
         self.doubt: CachectlError | None = None
-        self._last_wins = last_wins
-
-    def take(self, places: Sequence[int], exchange: Exchange) -> None:
-        """Enter what an exchange of the commands at `places` brought, finished or not."""
-        for place in places[: exchange.sent]:
-            before = self.replies[place]
-            if before is not UNSENT and not is_rejected(before):
-                self.resent.add(place)
-        for place, reply in zip(places, exchange.replies, strict=False):
-            self.replies[place] = reply
-        for place in places[len(exchange.replies) : exchange.sent]:
-            self.replies[place] = UNKNOWN
-
-    def open(self, places: Sequence[int]) -> list[int]:
-        """Return those of `places` whose command has no final reply yet, or must follow one of these."""
-        replies = self.replies
-        left = [p for p in places if isinstance(replies[p], Unanswered) or is_rejected(replies[p])]
-        keys = self._last_wins
-        if keys is None or not left:
-            return left
-        # a write that was rejected goes out again, and so must what has overwritten its key since
-        opened, behind = set(left), set[bytes]()
-        for place in places:
-            if is_rejected(replies[place]):
-                behind.add(keys[place])
-            elif keys[place] in behind:
-                opened.add(place)
-        return sorted(opened)
 
 
-async def stream(
-    pool: Pool,
-    tries: Tries,
-    commands: Sequence[tuple[bytes, ...]],
-    outcomes: Outcomes,
-    places: list[int],
-) -> None:
-    """Send the commands at `places` to one node and enter what became of each into `outcomes`.
+class Work:
+    """Commands that are sent in order, how many are sent, and the replies that came so far.
 
-    Raises nothing of the server's. A server that is away is waited for as long as `tries` bear its
-    silence; each answer begins the wait anew. A command on which connection after connection breaks
-    (a value over the server's `proto-max-bulk-len` does that) stays `UNKNOWN`, its neighbours do not.
+    A command is packed when it is sent, not before: a batch may be larger than memory bears twice.
+    With `last_wins`, the keys, the last write of each key must stand whatever is sent again.
+    `reply_size` is how many bytes a reply is taken for until the first ones have come.
     """
-    breaks = barren = 0
-    while places:
-        part = places[:1] if breaks else places
-        error = await _send(pool, tries, commands, outcomes, part)
-        left = outcomes.open(part)
-        if len(left) < len(part):
-            tries.progress()
-            breaks = barren = 0
-        elif isinstance(error, LostError) and error.maybe_applied:
-            tries.progress()  # it greeted: it is there, and breaks on this
-            breaks += 1
-            if breaks == BREAKS:
-                left, breaks, barren = [], 0, barren + 1
-        places = left + places[len(part) :]
-        reason = error or next((r for p in places if is_rejected(r := outcomes.replies[p])), None)
-        if not places or reason is None:
-            continue
-        if barren == BARREN or not await tries.again(reason, idempotent=True, known=pool.connected):
-            outcomes.error = tries.reason or reason
-            return
+
+    __slots__ = ("commands", "last_wins", "outcomes", "replies", "reply_size", "sent")
+
+    def __init__(
+        self,
+        commands: Sequence[Command],
+        last_wins: Sequence[bytes] | None = None,
+        reply_size: float = 1.0,
+    ) -> None:
+        """Start with nothing sent."""
+        self.commands = commands
+        self.last_wins: Sequence[bytes | None] = last_wins or [None] * len(commands)
+        self.reply_size = reply_size
+        self.sent = 0
+        self.replies: list[Any] = []
+        self.outcomes = Outcomes(len(commands))
+
+    def pack(self, most: int) -> tuple[bytes, int]:
+        """Return the commands to send next, packed, and their number: at most so many."""
+        packed: list[Any] = []
+        if isinstance(self.commands[self.sent], bytes):  # packed already, so they are small
+            coming = islice(self.commands, self.sent, self.sent + most)
+            packed += takewhile(lambda command: isinstance(command, bytes), coming)
+            return b"".join(packed), len(packed)
+        size = 0
+        for command in islice(self.commands, self.sent, self.sent + most):
+            words = pack(command)
+            packed.append(words)
+            size += len(words)
+            if size >= PART:
+                break
+        return packed[0] if len(packed) == 1 else b"".join(packed), len(packed)
+
+    @property
+    def answered(self) -> bool:
+        """Whether every reply came."""
+        return len(self.replies) == len(self.commands)
+
+    def enter(self) -> Outcomes:
+        """Enter the replies into the outcomes, and what was sent without one; return these."""
+        missing = [UNKNOWN] * (self.sent - len(self.replies))
+        self.outcomes.replies[: self.sent] = self.replies + missing
+        return self.outcomes
 
 
-async def _send(
-    pool: Pool,
-    tries: Tries,
-    commands: Sequence[tuple[bytes, ...]],
-    outcomes: Outcomes,
-    places: Sequence[int],
-) -> CachectlError | None:
-    """Send the commands at `places` once; return what broke it off, if anything did."""
-    exchange = Exchange([commands[place] for place in places])
-    try:
-        async with pool.lend(tries.connect) as wire:
-            await wire.exchange(exchange, silence=tries.answer)
-    except UnreachableError as error:
-        error.maybe_applied = exchange.sent > len(exchange.replies)
-        return error
-    except CachectlError as error:
-        return error
-    finally:
-        outcomes.take(places, exchange)
-    return None
+class Flight:
+    """Works on their way over one wire, in order. `answered` collects those whose replies all came."""
+
+    def __init__(self, wire: Wire, tries: Tries, pace: Pace) -> None:
+        """Take a wire on which nothing is on its way."""
+        self._wire = wire
+        self._tries = tries
+        self._pace = pace
+        self._works: deque[Work] = deque()
+        self._parts: deque[tuple[int, int]] = deque()  # commands that are not answered, their bytes
+        self._count = 0
+        self._bytes = 0
+        self._silence = tries.answer
+        self._reply_size = 1.0
+        self.answered: list[Work] = []
+        self.rejection: CachectlError | None = None
+
+    async def send(self, work: Work) -> None:
+        """Send the commands of a work, and take replies where there is no room for more.
+
+        Raises `SilenceError` or `LostError`, and ends early when the server says "not now".
+        """
+        self._works.append(work)
+        self._reply_size = max(self._reply_size, work.reply_size)
+        while work.sent < len(work.commands):
+            packed, count = work.pack(min(self._pace.burst, self._bearable))
+            waited = await self._pace.turn(count)
+            while self._parts and not self._has_room(len(packed), count):
+                await self._receive()
+            if self.rejection is not None:
+                return
+            if waited and self.idle:
+                self.progress()  # that was our pause, not the server's silence
+            work.sent += count
+            self._parts.append((count, len(packed)))
+            self._count += count
+            self._bytes += len(packed)
+            await self._wire.send(packed, count, silence=self._silence)
+
+    def progress(self) -> None:
+        """Begin the wait for the next answer anew."""
+        self._tries.progress()
+        self._silence = self._tries.answer
+
+    async def land(self) -> None:
+        """Take the replies of all that was sent; raises as `send` does."""
+        while self._count:
+            await self._receive()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no reply is to come."""
+        return not self._count
+
+    @property
+    def _bearable(self) -> int:
+        """How many replies like the last ones fit the window."""
+        return max(1, int(WINDOW / self._reply_size))
+
+    def _has_room(self, size: int, count: int) -> bool:
+        fits = self._bytes + size <= WINDOW and self._count + count <= self._bearable
+        return fits and self._count <= self._pace.ahead
+
+    async def _receive(self) -> None:
+        replies, size, refused = await self._wire.receive(silence=self._silence)
+        self._reply_size = max(size / len(replies), self._reply_size / 2, 1.0)
+        if refused:
+            rejected = (reply for reply in replies if is_rejected(reply))
+            self.rejection = self.rejection or next(rejected, None)
+        if self.rejection is None:
+            self.progress()
+        self._free(len(replies))
+        start = 0
+        while start < len(replies):
+            work = self._works[0]
+            end = start + work.sent - len(work.replies)
+            work.replies += replies[start:end]
+            start = end
+            if work.answered:
+                self.answered.append(self._works.popleft())
+
+    def _free(self, count: int) -> None:
+        """Note that the first `count` commands in flight are answered."""
+        self._count -= count
+        while count:
+            commands, size = self._parts.popleft()
+            if commands > count:
+                self._parts.appendleft((commands - count, size))
+                return
+            count -= commands
+            self._bytes -= size

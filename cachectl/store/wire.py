@@ -4,14 +4,12 @@ Only `connect.py` makes one. A wire that was left in the middle of an exchange i
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import hiredis
 
 from cachectl.errors import CachectlError, LostError, SilenceError
-from cachectl.store.errors import from_reply, not_redis
+from cachectl.store.errors import any_refused, from_reply, not_redis
 from cachectl.units import format_duration
 
 CHUNK = 256 * 1024
@@ -20,17 +18,32 @@ CHUNK = 256 * 1024
 STEP = 64 * 1024
 """Bytes written at once: each step that is taken is a sign of life, on a slow line too."""
 
-WINDOW = 1024 * 1024
-"""Bytes in flight at most, one command more: a hundred values of 10 MB must not be 1 GB."""
-
-
 _MORE = object()
 
 
-def pack(command: tuple[bytes, ...]) -> bytes:
+Command = tuple[bytes, ...] | bytes
+"""The words of a command, or the whole of it as the protocol writes it."""
+
+
+def pack(command: Command) -> bytes:
     """Return one command as the protocol writes it."""
+    if isinstance(command, bytes):
+        return command
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # its stub has a 1-tuple
     return packed
+
+
+def verb(command: Command) -> bytes:
+    """Return the first word of a command."""
+    return command.split(b"\r\n", 3)[2] if isinstance(command, bytes) else command[0]
+
+
+class Received(NamedTuple):
+    """Replies that came together: how many bytes brought them, and whether errors are among them."""
+
+    replies: list[Any]
+    size: int
+    refused: bool
 
 
 class Greeting(NamedTuple):
@@ -51,46 +64,6 @@ class Greeting(NamedTuple):
         return cls(
             *(v.decode("utf-8", "replace") if isinstance(v, bytes) else None for v in values)
         )
-
-
-class Exchange:
-    """Commands on their way over one wire, and the replies that came so far, in order.
-
-    A command is packed when it is sent, not before: a batch may be larger than memory bears twice.
-    """
-
-    __slots__ = ("_sizes", "_unanswered", "commands", "replies", "sent")
-
-    def __init__(self, commands: Sequence[tuple[bytes, ...]]) -> None:
-        """Start with nothing sent."""
-        self.commands = commands
-        self.sent = 0
-        self.replies: list[Any] = []
-        self._sizes: deque[int] = deque()
-        self._unanswered = 0
-
-    def burst(self) -> bytes:
-        """Return the commands to send next, packed: as many as fit the window, and one more."""
-        burst = []
-        while self.sent < len(self.commands) and self._unanswered < WINDOW:
-            packed = pack(self.commands[self.sent])
-            burst.append(packed)
-            self._sizes.append(len(packed))
-            self._unanswered += len(packed)
-            self.sent += 1
-        return burst[0] if len(burst) == 1 else b"".join(burst)
-
-    def take(self, reply: Any) -> None:
-        """Enter the next reply."""
-        self._unanswered -= self._sizes.popleft()
-        self.replies.append(reply)
-
-    @property
-    def waits_for_reply(self) -> bool:
-        """Whether the next reply is to be read before more is sent: until half the window is free."""
-        if len(self.replies) == self.sent:
-            return False
-        return self.sent == len(self.commands) or self._unanswered >= WINDOW // 2
 
 
 class ReplyTooLargeError(CachectlError):
@@ -131,10 +104,11 @@ class Wire:
             or self._writer.is_closing()  # the peer's reset is no end of file
         )
 
-    async def call(self, *command: bytes, silence: float) -> Any:
+    async def call(self, *command: bytes, silence: float, limit: int | None = None) -> Any:
         """Send one command and return its reply; an error reply is returned, not raised.
 
-        Raises `SilenceError` or `LostError`.
+        Raises `SilenceError` or `LostError`, and `ReplyTooLargeError` once the reply is longer than
+        `limit` bytes.
         """
         self._pending += 1
         packed = pack(command)
@@ -144,40 +118,42 @@ class Wire:
                     await self._write(packed, timeout, silence)
                 else:
                     self._writer.write(packed)
-                reply = await self._reply(timeout, silence, None)
-        except (TimeoutError, OSError, hiredis.ProtocolError) as error:
-            raise self._lost(error, silence) from None
-        self._pending -= 1
-        return reply
-
-    async def bounded_call(self, *command: bytes, silence: float, limit: int) -> Any:
-        """Do as `call`, and raise `ReplyTooLargeError` once the reply is longer than `limit` bytes."""
-        self._pending += 1
-        try:
-            async with asyncio.timeout(silence) as timeout:
-                self._writer.write(pack(command))
                 reply = await self._reply(timeout, silence, limit)
         except (TimeoutError, OSError, hiredis.ProtocolError) as error:
             raise self._lost(error, silence) from None
         self._pending -= 1
         return reply
 
-    async def exchange(self, exchange: "Exchange", *, silence: float) -> None:
-        """Send the commands of `exchange`, at most about `WINDOW` bytes unanswered, and take replies.
-
-        Raises `SilenceError` or `LostError`; what was sent and answered until then stands in it.
-        """
+    async def send(self, packed: bytes, count: int, *, silence: float) -> None:
+        """Send `count` packed commands whose replies are to be received; raises as `call` does."""
+        self._pending += count
         try:
             async with asyncio.timeout(silence) as timeout:
-                while len(exchange.replies) < len(exchange.commands):
-                    burst = exchange.burst()
-                    self._pending = exchange.sent - len(exchange.replies)
-                    await self._write(burst, timeout, silence)
-                    while exchange.waits_for_reply:
-                        exchange.take(await self._reply(timeout, silence, None))
-                        self._pending -= 1
+                await self._write(packed, timeout, silence)
+        except (TimeoutError, OSError) as error:
+            raise self._lost(error, silence) from None
+
+    async def receive(self, *, silence: float) -> Received:
+        """Return the replies that have come, at least one.
+
+        Raises as `call` does. Replies that came before the connection broke have been returned.
+        """
+        size = 0
+        try:
+            async with asyncio.timeout(silence) as timeout:
+                while not (replies := self._parsed()):
+                    size += await self._feed()
+                    _bear(timeout, silence)
         except (TimeoutError, OSError, hiredis.ProtocolError) as error:
             raise self._lost(error, silence) from None
+        if len(replies) > self._pending or hiredis.PushNotification in set(map(type, replies)):
+            raise self._unasked()
+        self._pending -= len(replies)
+        return Received(replies, size, any_refused(replies))
+
+    def _parsed(self) -> list[Any]:
+        """Return the replies that are whole by now."""
+        return list(iter(self._parser.gets, _MORE))
 
     async def _write(self, data: bytes, timeout: asyncio.Timeout, silence: float) -> None:
         """Write in steps, so that a slow line that moves is not taken for silence."""
@@ -191,23 +167,30 @@ class Wire:
         reply = self._parser.gets()
         received = 0
         while reply is _MORE:
-            chunk = await self._reader.read(CHUNK)
-            if not chunk:
-                msg = f"{self.where} closed the connection"
-                raise LostError(msg)
-            received += len(chunk)
+            received += await self._feed()
             if limit is not None and received > limit:
                 msg = f"the reply of {self.where} is longer than {limit} bytes"
                 raise ReplyTooLargeError(msg)
-            self._parser.feed(chunk)
             reply = self._parser.gets()
-            if reply is _MORE or self._pending > 1:  # there is more to wait for
+            if reply is _MORE:  # there is more to wait for
                 _bear(timeout, silence)
         if isinstance(reply, hiredis.PushNotification):
-            # protocol 2 has none: whoever sent it would shift every later reply by one
-            msg = f"{self.where} sent a message nobody asked for"
-            raise LostError(msg)
+            raise self._unasked()
         return reply
+
+    async def _feed(self) -> int:
+        """Give the parser the next chunk and return its size."""
+        chunk = await self._reader.read(CHUNK)
+        if not chunk:
+            msg = f"{self.where} closed the connection"
+            raise LostError(msg)
+        self._parser.feed(chunk)
+        return len(chunk)
+
+    def _unasked(self) -> LostError:
+        # protocol 2 has no push messages: whoever sent it would shift every later reply by one
+        self.drop()
+        return LostError(f"{self.where} sent a message nobody asked for")
 
     def _lost(self, error: Exception, silence: float) -> Exception:
         self.drop()

@@ -1,24 +1,18 @@
 """An entry -> the command that writes it; the server's answers -> ours."""
 
-from typing import Any, Final, Literal, NamedTuple
+from functools import lru_cache
+from itertools import repeat
+from typing import Any, Final, Literal
 
+from cachectl.config.settings import Unset
 from cachectl.errors import CachectlError
+from cachectl.models import Entries, Entry
+from cachectl.store.wire import Command
 
 CHANGES: Final = frozenset({b"SET", b"RESTORE", b"UNLINK"})
 """The commands of ours that change data."""
-
-
-class Write(NamedTuple):
-    """One entry as it is written: `ttl` in seconds from now, or `expires_at` in Unix time, or neither.
-
-    With `dump`, `value` is what DUMP gave.
-    """
-
-    key: bytes
-    value: bytes
-    ttl: float | None = None
-    expires_at: float | None = None
-    dump: bool = False
+SMALL: Final = 1024 * 1024
+"""Bytes of values that are packed at once, and so are in memory twice."""
 
 
 def milliseconds(seconds: float) -> int:
@@ -33,25 +27,74 @@ def seconds_left(pttl: int) -> float | None | Literal[False]:
     return pttl / 1000 if pttl >= 0 else None
 
 
-def write_command(write: Write, *, only_missing: bool) -> tuple[bytes, ...]:
+def lifetime(ttl: float | Unset | None) -> float | None:
+    """Return the TTL of an entry that is to be written; raise `ValueError` for one not decided on."""
+    if isinstance(ttl, Unset):
+        msg = "an entry is written with a TTL, or None"
+        raise ValueError(msg)  # noqa: TRY004 its type is right
+    return ttl
+
+
+def write_commands(entries: Entries, *, only_missing: bool) -> list[Command]:
+    """Return the commands that write entries, each one whole.
+
+    Those of a small batch are packed at once, by columns: all of a load goes through here.
+    """
+    sizes = list(map(len, entries.values))
+    if sum(sizes) > SMALL or True in entries.dumps:
+        return [write_command(entry, only_missing=only_missing) for entry in entries]
+    tails = map(_tail, entries.ttls, entries.expiries, repeat(only_missing))
+    lengths = zip(map(_length, map(len, entries.keys)), map(_length, sizes), strict=True)
+    return [
+        b"".join((head, key_length, key, b"\r\n", length, value, tail))
+        for key, value, (head, tail), (key_length, length) in zip(
+            entries.keys, entries.values, tails, lengths, strict=True
+        )
+    ]
+
+
+@lru_cache(maxsize=1024)  # the entries of a file share their TTL, mostly
+def _tail(
+    ttl: float | Unset | None,
+    expires_at: float | None,
+    only_missing: bool,  # noqa: FBT001 for the cache
+) -> tuple[bytes, bytes]:
+    """Return a SET as the protocol writes it: what comes before its key, and what after its value."""
+    words = _last_words(ttl, expires_at, only_missing=only_missing)
+    head = b"*%d\r\n$3\r\nSET\r\n" % (3 + len(words))
+    return head, b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+@lru_cache(maxsize=8192)
+def _length(size: int) -> bytes:
+    """Return the length of a word as the protocol writes it."""
+    return b"$%d\r\n" % size
+
+
+def write_command(entry: Entry, *, only_missing: bool) -> Command:
     """Return the one command that writes an entry whole."""
-    if write.dump:
-        return _restore_command(write, only_missing=only_missing)
-    command = [b"SET", write.key, write.value]
-    if write.expires_at is not None:
-        command += [b"PXAT", b"%d" % milliseconds(write.expires_at)]
-    elif write.ttl is not None:
-        command += [b"PX", b"%d" % milliseconds(write.ttl)]
-    if only_missing:
-        command.append(b"NX")
-    return tuple(command)
+    if entry.dump:
+        return _restore_command(entry, only_missing=only_missing)
+    last = _last_words(entry.ttl, entry.expires_at, only_missing=only_missing)
+    return (b"SET", entry.key, entry.value, *last)
 
 
-def _restore_command(write: Write, *, only_missing: bool) -> tuple[bytes, ...]:
-    left = write.expires_at if write.expires_at is not None else write.ttl
-    command = [b"RESTORE", write.key, b"%d" % (0 if left is None else milliseconds(left))]
-    command.append(write.value)
-    if write.expires_at is not None:
+def _last_words(
+    ttl: float | Unset | None, expires_at: float | None, *, only_missing: bool
+) -> list[bytes]:
+    """Return how long a SET lasts, and whether it overwrites."""
+    words = [b"NX"] if only_missing else []
+    if expires_at is not None:
+        return [b"PXAT", b"%d" % milliseconds(expires_at), *words]
+    lasting = lifetime(ttl)
+    return words if lasting is None else [b"PX", b"%d" % milliseconds(lasting), *words]
+
+
+def _restore_command(entry: Entry, *, only_missing: bool) -> Command:
+    left = entry.expires_at if entry.expires_at is not None else lifetime(entry.ttl)
+    command = [b"RESTORE", entry.key, b"%d" % (0 if left is None else milliseconds(left))]
+    command.append(entry.value)
+    if entry.expires_at is not None:
         command.append(b"ABSTTL")
     if not only_missing:
         command.append(b"REPLACE")
@@ -67,11 +110,3 @@ def written(reply: Any) -> Any:
     if isinstance(reply, CachectlError) and reply.message.startswith("BUSYKEY"):
         return False
     return reply
-
-
-def key_facts(kind: Any, pttl: Any, memory: Any) -> tuple[Any, Any, Any]:
-    """Return type, TTL and memory as they are told; a key that vanished in between was never there."""
-    left = seconds_left(pttl) if isinstance(pttl, int) else pttl
-    if left is False:
-        return "none", None, None
-    return kind.decode() if isinstance(kind, bytes) else kind, left, memory

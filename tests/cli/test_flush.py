@@ -52,6 +52,7 @@ def test_the_report_as_json(on: Run, server: ServerProcess):
         "remaining": 0,
         "failed": 0,
         "passes": 1,
+        "held_back_seconds": 0.0,
         "dry_run": False,
         "stopped": None,
         "errors": [],

@@ -5,15 +5,8 @@ import pytest
 from cachectl.cli.render import json as as_json
 from cachectl.cli.render import text
 from cachectl.errors import LostError
-from cachectl.models import (
-    DeleteReport,
-    FlushReport,
-    HitRate,
-    KeyInfo,
-    NamespaceCount,
-    Problem,
-    WarmReport,
-)
+from cachectl.models import Problem
+from cachectl.reports import DeleteReport, FlushReport, HitRate, KeyInfo, NamespaceCount, WarmReport
 
 
 def warm_report(**changes: object) -> WarmReport:

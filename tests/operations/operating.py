@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 from cachectl.config.secrets import Credentials, Secret
 from cachectl.config.settings import PythonOrigin, Server
 from cachectl.config.url import parse_url
-from cachectl.models import FlushReport, Progress, WarmReport
+from cachectl.models import Progress
 from cachectl.operations.flush import Target, flush
 from cachectl.operations.stop import Stop
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.run import warm
+from cachectl.reports import FlushReport, WarmReport
 from cachectl.store.open import open_store
+from cachectl.store.pace import GENTLE, Pace
 from cachectl.store.store import Store
 from cachectl.store.tries import Patience
 from tests.proxies import Proxy
@@ -36,7 +38,8 @@ def store_of(on: On, *, timeout: float = 5.0, user: str | None = None) -> Store:
     url = on if isinstance(on, str) else on.url
     login = Credentials(user, Secret("secret")) if user else Credentials()
     server = Server(None, "a test", parse_url(url).address, login)
-    return open_store(server, Patience(timeout, timeout, 3, 0.05, timeout), start_embedded=False)
+    patience = Patience(timeout, timeout, 3, 0.05, timeout)
+    return open_store(server, patience, start_embedded=False, pace=Pace(GENTLE))
 
 
 def run(

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cachectl.errors import DeniedError, ReadOnlyServerError, RefusedError
-from cachectl.models import FlushReport, NamespaceCount, Progress
+from cachectl.models import Progress
 from cachectl.operations import flush as flush_module
 from cachectl.operations.flush import Target, preview
 from cachectl.operations.stop import Stop
+from cachectl.reports import FlushReport, NamespaceCount
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
 from tests.operations.operating import (

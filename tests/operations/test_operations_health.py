@@ -9,8 +9,8 @@ from cachectl.config.secrets import Credentials
 from cachectl.config.settings import DEFAULT_HEALTH, Server, Threshold
 from cachectl.config.url import parse_url
 from cachectl.errors import UsageError
-from cachectl.models import Check, HealthReport
 from cachectl.operations.health import health, wait_until_ready
+from cachectl.reports import Check, HealthReport
 from cachectl.store.open import open_store
 from cachectl.store.store import Store
 from cachectl.store.tries import Patience

@@ -4,8 +4,8 @@ import pytest
 
 from cachectl.config.settings import DEFAULT_HEALTH, Threshold
 from cachectl.errors import BusyError, CachectlError, DeniedError, NotReadyError
-from cachectl.models import Check, HealthReport
 from cachectl.operations.health import judge, worst_of
+from cachectl.reports import Check, HealthReport
 from cachectl.store.store import Vitals
 
 GREETING: dict[str, str | None] = {"server": "valkey", "version": "9.1.2", "mode": "standalone"}

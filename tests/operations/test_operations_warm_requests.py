@@ -14,10 +14,11 @@ import pytest
 from cachectl.client import CacheClient
 from cachectl.errors import DeniedError, InputError, LostError, UsageError
 from cachectl.keys import make_key
-from cachectl.models import Progress, WarmReport
+from cachectl.models import Progress
 from cachectl.operations.stop import Stop
 from cachectl.operations.warm.plan import Only, Warm
 from cachectl.operations.warm.run import warm
+from cachectl.reports import WarmReport
 from cachectl.store.store import Store
 from tests.operations import callables
 from tests.operations.operating import (

@@ -6,16 +6,8 @@ import pytest
 
 from cachectl import errors
 from cachectl.config.settings import UNSET
-from cachectl.models import (
-    Check,
-    DeleteReport,
-    Entry,
-    FlushReport,
-    HealthReport,
-    HitRate,
-    Request,
-    WarmReport,
-)
+from cachectl.models import Entry, Request
+from cachectl.reports import Check, DeleteReport, FlushReport, HealthReport, HitRate, WarmReport
 
 DENIED = errors.DeniedError("NOPERM")
 LOST = errors.LostError("gone")

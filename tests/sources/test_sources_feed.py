@@ -94,7 +94,7 @@ def test_a_blocked_source_blocks_neither_the_loop_nor_its_cancellation() -> None
 
     async def waiting() -> None:
         with os.fdopen(read_end, "rb", closefd=False) as stdin:
-            batches = in_thread(entry_batches("-", stdin=stdin))
+            batches = entry_batches("-", stdin=stdin)
             async with asyncio.timeout(0.05):
                 await anext(batches)
 
@@ -112,10 +112,9 @@ def test_the_process_exits_while_stdin_is_blocked() -> None:
     """With a buffered stdin the interpreter aborts here ("could not acquire lock")."""
     script = """
 import asyncio, sys
-from cachectl.sources.feed import in_thread
 from cachectl.sources.lines import entry_batches
 async def main():
-    batches = in_thread(entry_batches("-", stdin=sys.stdin.buffer))
+    batches = entry_batches("-", stdin=sys.stdin.buffer)
     print(len((await anext(batches)).entries), flush=True)
     try:
         async with asyncio.timeout(0.1):
@@ -142,7 +141,7 @@ def test_entries_through_a_thread() -> None:
     data = b'{"key":"k","value":1}\n' * 5000
 
     async def count() -> int:
-        batches = in_thread(entry_batches("-", stdin=io.BytesIO(data)))
+        batches = entry_batches("-", stdin=io.BytesIO(data))
         return sum([len(batch.entries) async for batch in batches])
 
     assert asyncio.run(count()) == 5000

@@ -1,7 +1,10 @@
+import asyncio
 import gzip
 import io
 import os
 import threading
+import time
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -11,11 +14,12 @@ from hypothesis import strategies as st
 from cachectl.errors import InputError
 from cachectl.sources import reading
 from cachectl.sources.reading import BLOCK, Lines, line_groups
+from tests.sources.collecting import collect_into, collected
 
 
 def groups(data: bytes, *, max_lines: int = 500, max_bytes: int = 1_000_000) -> list[Lines]:
     stdin = io.BytesIO(data)
-    return list(line_groups("-", stdin=stdin, max_lines=max_lines, max_bytes=max_bytes))
+    return collected(line_groups("-", stdin=stdin, max_lines=max_lines, max_bytes=max_bytes))
 
 
 def texts(data: bytes, **limits: int) -> list[bytes]:
@@ -64,10 +68,15 @@ def test_what_has_come_is_not_held_back() -> None:
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, "rb") as stdin, os.fdopen(write_end, "wb", buffering=0) as writer:
         writer.write(b"first\nsec")
-        lines = line_groups("-", stdin=stdin, max_lines=500)
-        assert next(lines) == Lines(1, [b"first"])
-        writer.write(b"ond\n")
-        assert next(lines) == Lines(2, [b"second"])
+
+        async def follow() -> None:
+            async with aclosing(line_groups("-", stdin=stdin, max_lines=500)) as lines:
+                assert await anext(lines) == Lines(1, b"first")
+                writer.write(b"ond\n")
+                assert await anext(lines) == Lines(2, b"second")
+                writer.close()  # or the thread would wait for ever
+
+        asyncio.run(follow())
 
 
 def test_a_stdin_that_does_not_block_is_read_to_its_end() -> None:
@@ -83,7 +92,7 @@ def test_a_stdin_that_does_not_block_is_read_to_its_end() -> None:
 
         writer = threading.Timer(0.05, write)
         writer.start()
-        assert [list(g.texts) for g in lines] == [[b"a line"]]
+        assert [g.texts for g in collected(lines)] == [[b"a line"]]
         writer.join()
 
 
@@ -113,8 +122,8 @@ def test_gzip_larger_than_a_block(tmp_path: Path) -> None:
     lines = [b"%07d" % number + b"x" * 90 for number in range(20_000)]
     path = tmp_path / "plain name"
     path.write_bytes(gzip.compress(b"\n".join(lines)))
-    found = [t for g in line_groups(str(path), stdin=io.BytesIO(), max_lines=500) for t in g.texts]
-    assert found == lines
+    found = collected(line_groups(str(path), stdin=io.BytesIO(), max_lines=500))
+    assert [text for group in found for text in group.texts] == lines
 
 
 @pytest.mark.parametrize("piece", [1, 7, BLOCK])
@@ -123,11 +132,10 @@ def test_cut_gzip_gives_its_lines_and_then_the_error(
 ) -> None:
     monkeypatch.setattr(reading, "BLOCK", piece)
     whole = gzip.compress(os.urandom(20).hex().encode() + b"\nsecond\nthird\n" * 100)
-    found: list[bytes] = []
-    with pytest.raises(InputError, match=r"- \(stdin\): the gzip data is cut off in line \d+"):  # noqa: PT012
-        for lines in line_groups("-", stdin=io.BytesIO(whole[:-9]), max_lines=500):
-            found += lines.texts
-    assert found[1:3] == [b"second", b"third"]
+    found: list[Lines] = []
+    with pytest.raises(InputError, match=r"- \(stdin\): the gzip data is cut off in line \d+"):
+        collect_into(found, line_groups("-", stdin=io.BytesIO(whole[:-9]), max_lines=500))
+    assert [text for group in found for text in group.texts][1:3] == [b"second", b"third"]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +165,7 @@ def test_unreadable_sources_are_named_as_they_were_written(tmp_path: Path) -> No
         ("a\0b", r"a\x00b: it cannot be read"),
     ]:
         with pytest.raises(InputError) as caught:
-            list(line_groups(source, stdin=io.BytesIO(), max_lines=500))
+            collected(line_groups(source, stdin=io.BytesIO(), max_lines=500))
         assert caught.value.message == reason
 
 
@@ -165,7 +173,7 @@ def test_a_closed_stdin_is_an_error() -> None:
     stdin = io.BytesIO()
     stdin.close()
     with pytest.raises(InputError, match=r"- \(stdin\): it cannot be read"):
-        list(line_groups("-", stdin=stdin, max_lines=500))
+        collected(line_groups("-", stdin=stdin, max_lines=500))
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\nafter\n"])
@@ -176,9 +184,9 @@ def test_a_line_without_end_is_a_problem_and_not_kept(
     monkeypatch.setattr(reading, "MAX_LINE", 100)
     data = b"before\n" + b"c4n4ry" * 1000 + end
     found = groups(data)
-    assert found[0] == Lines(1, [b"before"])
-    assert found[1] == Lines(2, [], "the line is longer than 100 bytes")
-    assert found[2:] == ([Lines(3, [b"after"])] if b"after" in end else [])
+    assert found[0] == Lines(1, b"before")
+    assert found[1] == Lines(2, b"", 1, "the line is longer than 100 bytes")
+    assert found[2:] == ([Lines(3, b"after")] if b"after" in end else [])
 
 
 def test_the_longest_line_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,9 +199,20 @@ def test_the_longest_line_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_closing_early_closes_the_file(tmp_path: Path) -> None:
     path = tmp_path / "lines"
-    path.write_bytes(b"x\n" * BLOCK)
-    lines = line_groups(str(path), stdin=io.BytesIO(), max_lines=1)
-    next(lines)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    del lines
-    assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
+    path.write_bytes(b"x\n" * BLOCK * 5)  # more than is read ahead
+
+    def is_open() -> bool:
+        links = Path("/proc/self/fd").iterdir()
+        return any(os.path.realpath(link) == str(path) for link in links)
+
+    async def take_one() -> None:
+        lines = line_groups(str(path), stdin=io.BytesIO(), max_lines=1)
+        async with aclosing(lines):
+            await anext(lines)
+            assert is_open()
+
+    asyncio.run(take_one())
+    deadline = time.monotonic() + 5
+    while is_open():
+        assert time.monotonic() < deadline, "the file is still open"
+        time.sleep(0.001)

@@ -13,10 +13,11 @@ from cachectl.keys import make_key
 from cachectl.models import Request, RequestBatch
 from cachectl.sources import reading
 from cachectl.sources.requests import request_batches
+from tests.sources.collecting import collected
 
 
 def batches(data: bytes, namespace: str | None = None, **limits: int) -> list[RequestBatch]:
-    found = list(request_batches("-", namespace=namespace, stdin=io.BytesIO(data), **limits))
+    found = collected(request_batches("-", namespace=namespace, stdin=io.BytesIO(data), **limits))
     assert "c4n4ry" not in str([batch.problems for batch in found])
     return found
 
@@ -150,7 +151,7 @@ def test_too_long_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "births.jsonl"
     path.write_bytes(gzip.compress(b'{"key":"k"}'))
-    (batch,) = request_batches(str(path), namespace=None, stdin=io.BytesIO())
+    (batch,) = collected(request_batches(str(path), namespace=None, stdin=io.BytesIO()))
     assert batch == RequestBatch(str(path), [Request(b"k", None, 1, 1)], [])
     with pytest.raises(InputError, match="no such file"):
-        list(request_batches(str(path) + "x", namespace=None, stdin=io.BytesIO()))
+        collected(request_batches(str(path) + "x", namespace=None, stdin=io.BytesIO()))

@@ -12,12 +12,13 @@ from cachectl.errors import InputError
 from cachectl.models import Batch
 from cachectl.sources import reading, tables
 from cachectl.sources.lines import entry_batches
+from tests.sources.collecting import collected
 
 
 def batches(path: Path, data: bytes, **limits: int) -> list[Batch]:
     path = path / "entries.csv"
     path.write_bytes(data)
-    found = list(entry_batches(str(path), stdin=io.BytesIO(), **limits))
+    found = collected(entry_batches(str(path), stdin=io.BytesIO(), **limits))
     assert "c4n4ry" not in str([batch.problems for batch in found])
     return found
 
@@ -43,20 +44,20 @@ def test_columns_in_any_order(tmp_path: Path) -> None:
         b"null,1,natal:3\r\n"
         b' 0.5 ,"""\xc3\xa9""","a,b"'
     )
-    (batch,) = batches(tmp_path, data)
-    assert [tuple(entry) for entry in batch.entries] == [
+    found = batches(tmp_path, data)
+    assert [tuple(entry) for batch in found for entry in batch.entries] == [
         (b"natal:1", b'{"a": 1}', 60.0, None, False, 2),
         (b"natal:2", b"[1,\n 2]", UNSET, None, False, 4),
         (b"natal:3", b"1", None, None, False, 6),
         (b"a,b", '"é"'.encode(), 0.5, None, False, 7),
     ]
-    assert batch.problems == []
+    assert [problem for batch in found for problem in batch.problems] == []
 
 
 def test_gzip_and_capitals(tmp_path: Path) -> None:
     path = tmp_path / "ENTRIES.CSV.GZ"
     path.write_bytes(gzip.compress(b"key,value\nk,1\n"))
-    (batch,) = entry_batches(str(path), stdin=io.BytesIO())
+    (batch,) = collected(entry_batches(str(path), stdin=io.BytesIO()))
     assert [(entry.key, entry.ttl) for entry in batch.entries] == [(b"k", UNSET)]
 
 
@@ -96,8 +97,8 @@ def test_bad_records(tmp_path: Path) -> None:
         (13, "value is not valid Unicode", b"k"),
         (14, "the value is not JSON: it is nested too deeply", b"k"),
     ]
-    (batch,) = batches(tmp_path, data)
-    assert [(entry.line, entry.value) for entry in batch.entries] == [(15, rb'"\ud83d"')]
+    good = [entry for batch in batches(tmp_path, data) for entry in batch.entries]
+    assert [(entry.line, entry.value) for entry in good] == [(15, rb'"\ud83d"')]
 
 
 @pytest.mark.parametrize(
@@ -148,10 +149,11 @@ def test_a_line_that_is_too_long_ends_the_reading(
     assert message == "line 2: the line is longer than 1000 bytes"
 
 
-def test_batches_are_limited_by_records_and_by_bytes(tmp_path: Path) -> None:
+def test_batches_are_limited_by_lines_and_by_bytes(tmp_path: Path) -> None:
+    """The header is a line too."""
     data = b"key,value\n" + b"k,123456789\n" * 7
-    assert [len(b.entries) for b in batches(tmp_path, data, max_entries=3)] == [3, 3, 1]
-    assert [len(b.entries) for b in batches(tmp_path, data, max_bytes=20)] == [2, 2, 2, 1]
+    assert [len(b.entries) for b in batches(tmp_path, data, max_entries=3)] == [2, 3, 2]
+    assert [len(b.entries) for b in batches(tmp_path, data, max_bytes=24)] == [1, 2, 2, 2]
     assert [len(b.entries) for b in batches(tmp_path, data)] == [7]
 
 
@@ -165,5 +167,6 @@ def test_what_a_writer_quotes_is_read(tmp_path: Path, rows: list[tuple[str, obje
         return '"' + text.replace('"', '""') + '"'
 
     lines = [f"{quoted(key)},{quoted(json.dumps(value))}" for key, value in rows]
-    (batch,) = batches(tmp_path, "\n".join(["key,value", *lines]).encode())
-    assert [(e.key.decode(), json.loads(e.value)) for e in batch.entries] == rows
+    found = batches(tmp_path, "\n".join(["key,value", *lines]).encode())
+    read = [(e.key.decode(), json.loads(e.value)) for batch in found for e in batch.entries]
+    assert read == rows

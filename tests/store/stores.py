@@ -1,7 +1,7 @@
 """Stores on the servers of the tests, with the patience that a test wants."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from cachectl.config.secrets import Credentials
 from cachectl.config.settings import ClientSettings, Server, Tls
 from cachectl.config.url import parse_url
+from cachectl.models import Entry
 from cachectl.store.open import open_store
 from cachectl.store.scan import Page
 from cachectl.store.store import Store
@@ -63,16 +64,33 @@ def unix(server: ServerProcess, db: int = 0) -> str:
     return f"unix:{server.socket}?db={db}"
 
 
+def entry(
+    key: bytes,
+    value: bytes,
+    ttl: float | None = None,
+    expires_at: float | None = None,
+    *,
+    dump: bool = False,
+) -> Entry:
+    """Return an entry that is persistent unless it is said otherwise."""
+    return Entry(key, value, ttl, expires_at, dump)
+
+
 def final(outcomes: Outcomes) -> list[Any]:
     """Return the replies of a stream that ended well."""
     assert outcomes.error is None, outcomes.error
     return outcomes.replies
 
 
+async def first_of(walk: AsyncGenerator[T, None]) -> T:
+    """Return the first page of a walk, which is left then."""
+    async with aclosing(walk) as pages:
+        return await anext(pages)
+
+
 async def first_page(store: Store) -> Page:
     """Return the first page of a scan of everything."""
-    async with aclosing(store.pages()) as pages:
-        return await anext(pages)
+    return await first_of(store.pages())
 
 
 async def until(holds: Callable[[], object], seconds: float = 10.0) -> None:

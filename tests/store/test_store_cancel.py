@@ -6,10 +6,10 @@ from itertools import count
 
 import pytest
 
-from cachectl.store.store import Store, Write
+from cachectl.store.store import Store
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
-from tests.store.stores import PATIENT, final, run, unix
+from tests.store.stores import PATIENT, entry, final, run, unix
 
 KEYS = 20
 
@@ -22,7 +22,7 @@ async def one_call(store: Store, key: bytes, dice: random.Random) -> None:
         case 1:
             assert await store.set(key, key)
         case 2:
-            outcomes = await store.write([Write(key, key)] * 3)
+            outcomes = await store.write([entry(key, key)] * 3)
             assert final(outcomes) == [True] * 3
         case _:
             many = [key, b"none", key]

@@ -4,19 +4,23 @@ import asyncio
 import time
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cachectl.config.secrets import Credentials
 from cachectl.config.settings import Server
 from cachectl.config.url import parse_url
-from cachectl.errors import CachectlError, UnreachableError, WrongTypeError
+from cachectl.errors import CachectlError, DeniedError, UnreachableError, WrongTypeError
 from cachectl.keys import escape_glob
+from cachectl.store.facts import Fact, FactPage, told
 from cachectl.store.open import open_store
-from cachectl.store.store import KEEP, Store, Write
+from cachectl.store.scan import Page
+from cachectl.store.store import KEEP, Store
+from cachectl.store.stream import UNKNOWN
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
-from tests.store.stores import PATIENT, final, run, store_on, unix
+from tests.store.stores import PATIENT, entry, final, run, store_on, unix
 
 BINARY = bytes(range(256))
 
@@ -141,7 +145,7 @@ def test_ten_thousand_writes_are_all_there(any_server: ServerProcess) -> None:
     """A batch larger than the window arrives whole, in order."""
 
     async def work(store: Store) -> None:
-        writes = [Write(b"k%d" % i, b"v%d" % i * 50) for i in range(10_000)]
+        writes = [entry(b"k%d" % i, b"v%d" % i * 50) for i in range(10_000)]
         assert final(await store.write(writes)) == [True] * 10_000
         values = final(await store.get_many([write.key for write in writes]))
         assert values == [write.value for write in writes]
@@ -155,9 +159,9 @@ def test_entries_are_written_with_their_expiry(any_server: ServerProcess) -> Non
 
     async def work(store: Store) -> None:
         writes = [
-            Write(b"forever", b"1"),
-            Write(b"ttl", b"2", ttl=100),
-            Write(b"at", b"3", expires_at=at),
+            entry(b"forever", b"1"),
+            entry(b"ttl", b"2", ttl=100),
+            entry(b"at", b"3", expires_at=at),
         ]
         assert final(await store.write(writes)) == [True] * 3
         forever, ttl, left = final(await store.ttls([write.key for write in writes]))
@@ -174,8 +178,8 @@ def test_only_missing_entries_are_written(any_server: ServerProcess) -> None:
     dump = any_server.raw("DUMP", "a")
 
     async def work(store: Store) -> None:
-        writes = [Write(b"a", b"new"), Write(b"b", b"new"), Write(b"a", dump, dump=True)]
-        writes.append(Write(b"c", dump, dump=True))
+        writes = [entry(b"a", b"new"), entry(b"b", b"new"), entry(b"a", dump, dump=True)]
+        writes.append(entry(b"c", dump, dump=True))
         outcomes = await store.write(writes, only_missing=True)
         assert final(outcomes) == [False, True, False, True]
         keys = [b"a", b"b", b"c"]
@@ -193,10 +197,10 @@ def test_a_dump_is_restored_with_its_expiry(any_server: ServerProcess) -> None:
 
     async def work(store: Store) -> None:
         writes = [
-            Write(b"copy", dump, dump=True),
-            Write(b"ttl", dump, ttl=100, dump=True),
-            Write(b"at", dump, expires_at=at, dump=True),
-            Write(b"broken", dump[:-1], dump=True),
+            entry(b"copy", dump, dump=True),
+            entry(b"ttl", dump, ttl=100, dump=True),
+            entry(b"at", dump, expires_at=at, dump=True),
+            entry(b"broken", dump[:-1], dump=True),
         ]
         *written, refused = final(await store.write(writes))
         assert written == [True] * 3
@@ -236,43 +240,37 @@ def test_pages_hold_every_key_under_a_literal_prefix(any_server: ServerProcess) 
 
 
 def test_facts_tell_type_ttl_and_memory(any_server: ServerProcess) -> None:
-    """Each key with its three facts; one that is not there has the type none."""
+    """Each key with the facts that were asked for, in their order; one that is not there is left out."""
     any_server.raw("SET", "s", "x" * 5000)
     any_server.raw("RPUSH", "l", "x")
     any_server.raw("PEXPIRE", "l", "60000")
 
+    async def facts(store: Store, *wanted: Fact) -> dict[bytes, tuple[Any, ...]]:
+        found = store.fact_pages(b"*", lambda keys: [*keys, b"gone"], wanted)
+        async with aclosing(found) as pages:
+            rows = [row async for p in pages for row in zip(p.keys, *p.columns, strict=True)]
+        return {key: tuple(told) for key, *told in rows}
+
     async def work(store: Store) -> None:
-        string, listed, gone = await store.facts([b"s", b"l", b"gone"])
-        assert string[:2] == ("string", None)
-        assert string[2] > 5000
-        assert listed[0] == "list"
-        assert 59 < listed[1] <= 60
-        assert gone == ("none", None, None)
-        assert await store.facts([]) == []
+        told = await facts(store, "type", "ttl", "bytes")
+        assert told.keys() == {b"s", b"l"}
+        assert told[b"s"][:2] == ("string", None)
+        assert told[b"s"][2] > 5000
+        assert told[b"l"][0] == "list"
+        assert 59 < told[b"l"][1] <= 60
+        assert await facts(store, "type") == {b"s": ("string",), b"l": ("list",)}
+        sizes = await facts(store, "bytes", "ttl")
+        assert sizes[b"s"] == (told[b"s"][2], None)
 
     run(any_server, work)
 
 
-def test_a_key_that_vanishes_while_its_facts_are_told_is_none(server: ServerProcess) -> None:
-    """TYPE saw it, PTTL did not: it is told as gone, not as a key with half its facts."""
-    server.raw("SET", "k", "1")
-
-    async def work(store: Store) -> None:
-        run_commands = store.run
-
-        async def one_by_one(
-            commands: list[tuple[bytes, ...]], keys: list[bytes], *_: object
-        ) -> object:
-            first = await run_commands(commands[:1], keys[:1])
-            server.raw("DEL", "k")
-            rest = await run_commands(commands[1:], keys[1:])
-            rest.replies = first.replies + rest.replies
-            return rest
-
-        store.run = one_by_one  # type: ignore[method-assign, assignment]
-        assert await store.facts([b"k"]) == [("none", None, None)]
-
-    run(server, work)
+def test_a_key_that_vanishes_while_its_facts_are_told_is_left_out() -> None:
+    """One of its answers says that it is gone, or was lost: no key with half its facts."""
+    error = DeniedError("NOPERM")
+    replies = [b"string", -2, None, b"list", -1, None, b"hash", -1, UNKNOWN, b"set", 1500, error]
+    page = told(Page([b"a", b"b", b"c", b"d"], replies), ["type", "ttl", "bytes"])
+    assert page == FactPage([b"d"], [["set"], [1.5], [error]])
 
 
 def test_identity_vitals_ping_and_writable(any_server: ServerProcess) -> None:

@@ -16,10 +16,10 @@ from cachectl.errors import (
     OutOfMemoryError,
     ReadOnlyServerError,
 )
-from cachectl.store.store import Store, Write
+from cachectl.store.store import Store
 from tests.conftest import FreshServer
 from tests.servers import ReplyError, ServerProcess
-from tests.store.stores import PATIENT, final, first_page, run, timed, until
+from tests.store.stores import PATIENT, entry, final, first_page, run, timed, until
 
 BRIEF = PATIENT._replace(answer=0.4, connect=0.4, total=0.4)
 LOOP = "while true do end"
@@ -41,7 +41,7 @@ def test_out_of_memory_is_told_for_each_entry(any_server: ServerProcess) -> None
     any_server.raw("CONFIG", "SET", "maxmemory", used + 20_000_000)
 
     async def work(store: Store) -> None:
-        writes = [Write(b"k%d" % i, b"canary" * 100_000) for i in range(100)]
+        writes = [entry(b"k%d" % i, b"canary" * 100_000) for i in range(100)]
         replies = final(await store.write(writes))
         written = [reply for reply in replies if reply is True]
         refused = [reply for reply in replies if isinstance(reply, OutOfMemoryError)]
@@ -80,7 +80,7 @@ def test_a_server_that_cannot_save_refuses_writes(any_server: ServerProcess) -> 
             assert error.message.startswith("MISCONF")
             assert error.exit_code == 4
             assert seconds < 0.6
-            outcomes = await store.write([Write(b"a", b"1"), Write(b"b", b"2")])
+            outcomes = await store.write([entry(b"a", b"1"), entry(b"b", b"2")])
             assert isinstance(outcomes.error, BusyError)
             assert all(isinstance(reply, BusyError) for reply in outcomes.replies)
             assert outcomes.resent == set()
@@ -140,7 +140,7 @@ def test_a_server_that_is_busy_for_a_moment(server: ServerProcess) -> None:
     async def work(store: Store) -> None:
         with busy(server):
             task = asyncio.create_task(put(store))
-            batch = asyncio.create_task(store.write([Write(b"a", b"1"), Write(b"b", b"2")]))
+            batch = asyncio.create_task(store.write([entry(b"a", b"1"), entry(b"b", b"2")]))
             await asyncio.sleep(0.1)  # so that both have met the busy server
             assert not task.done()
             assert not batch.done()
@@ -284,7 +284,7 @@ def test_what_is_denied_comes_with_the_rule_that_allows_it(
         assert caught.value.exit_code == 4
         assert caught.value.hint == f"allow it on the server: ACL SETUSER {user} {helps}"
         assert "canary" not in caught.value.message
-        (reply,) = final(await store.write([Write(b"k", b"1")]))
+        (reply,) = final(await store.write([entry(b"k", b"1")]))
         assert isinstance(reply, DeniedError)
         assert reply.hint == caught.value.hint
 

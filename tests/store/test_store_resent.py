@@ -8,11 +8,11 @@ from collections.abc import Callable, Coroutine, Iterator
 import pytest
 
 from cachectl.errors import LostError, OutOfMemoryError, WrongTypeError
-from cachectl.store.store import Store, Write
+from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, Outcomes
 from tests.proxies import Chunk, Proxy, Step, held, passes
 from tests.servers import ServerProcess
-from tests.store.stores import final, run, until
+from tests.store.stores import entry, final, run, until
 
 FULL = ("CONFIG", "SET", "maxmemory", "1")
 DENIED = ("ACL", "SETUSER", "default", "-unlink")
@@ -46,7 +46,7 @@ def test_a_write_refused_when_sent_again_is_unknown(server: ServerProcess) -> No
     server.raw("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
     async def work(store: Store) -> Outcomes:
-        return await store.write([Write(b"k", b"1")])
+        return await store.write([entry(b"k", b"1")])
 
     outcomes = sent_twice(server, work, lambda: server.raw("EXISTS", "k"), FULL)
     assert isinstance(outcomes, Outcomes)
@@ -135,7 +135,7 @@ def busy_for_the_first(server: ServerProcess, first: bytes) -> Callable[[Chunk],
 def test_the_last_write_of_a_key_stands(server: ServerProcess) -> None:
     """The first one is rejected and sent again: it does not overwrite the one that came after it."""
     keys = [b"k", b"a", b"k", b"b", b"k"]
-    writes = [Write(key, b"value-%d" % i) for i, key in enumerate(keys)]
+    writes = [entry(key, b"value-%d" % i) for i, key in enumerate(keys)]
     with Proxy(server, busy_for_the_first(server, b"value-0")) as proxy:
 
         async def work(store: Store) -> Outcomes:
@@ -149,7 +149,7 @@ def test_the_last_write_of_a_key_stands(server: ServerProcess) -> None:
 
 def test_what_was_missing_is_written_once(server: ServerProcess) -> None:
     """With `only_missing` nothing overwrites: the later one was the first to be taken, and stays."""
-    writes = [Write(b"k", b"value-0"), Write(b"k", b"value-1")]
+    writes = [entry(b"k", b"value-0"), entry(b"k", b"value-1")]
     with Proxy(server, busy_for_the_first(server, b"value-0\r\n$2\r\nNX")) as proxy:
 
         async def work(store: Store) -> Outcomes:

@@ -9,11 +9,11 @@ import pytest
 
 from cachectl.errors import LostError, OutOfMemoryError, UnreachableError
 from cachectl.store.settle import Found, settle
-from cachectl.store.store import Store, Write
+from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN
 from tests.proxies import Proxy, held, passes
 from tests.servers import ServerProcess
-from tests.store.stores import PATIENT, final, run, until
+from tests.store.stores import PATIENT, entry, final, run, until
 
 Between = Callable[[ServerProcess], object]
 
@@ -82,7 +82,7 @@ def test_a_batch_whose_answers_are_lost(
     with Proxy(server) as proxy:
 
         async def work(store: Store) -> None:
-            writes = [Write(key, b"ours", ttl=60) for key in (b"k", b"there", b"l")]
+            writes = [entry(key, b"ours", ttl=60) for key in (b"k", b"there", b"l")]
             writing = store.write(writes, only_missing=True)
             task = await lose_the_answer(store, proxy, writing, lambda: server.raw("EXISTS", "l"))
             between(server)
@@ -101,7 +101,7 @@ def test_a_dump_whose_answer_is_lost(server: ServerProcess) -> None:
     with Proxy(server) as proxy:
 
         async def work(store: Store) -> None:
-            writing = store.write([Write(b"k", dump, dump=True)], only_missing=True)
+            writing = store.write([entry(b"k", dump, dump=True)], only_missing=True)
             task = await lose_the_answer(store, proxy, writing, lambda: server.raw("EXISTS", "k"))
             proxy.plan = passes
             proxy.cut()
@@ -157,7 +157,7 @@ def test_an_equal_value_is_ours_by_its_ttl(
             return await task
 
         async def work(store: Store) -> None:
-            outcomes = await losing(store, store.write([Write(b"k", b"1", ttl)], only_missing=True))
+            outcomes = await losing(store, store.write([entry(b"k", b"1", ttl)], only_missing=True))
             assert final(outcomes) == [written]  # type: ignore[arg-type]
             setting = losing(store, store.set(b"k", b"1", ttl, only="missing"))
             if written is not UNKNOWN:
@@ -175,7 +175,7 @@ def test_one_sending_is_counted_once(server: ServerProcess) -> None:
     with Proxy(server) as proxy:
 
         async def work(store: Store) -> None:
-            writing = store.write([Write(b"k", b"1", 60)] * 2, only_missing=True)
+            writing = store.write([entry(b"k", b"1", 60)] * 2, only_missing=True)
             task = await lose_the_answer(store, proxy, writing, lambda: server.raw("EXISTS", "k"))
             proxy.plan = passes
             proxy.cut()
@@ -187,7 +187,7 @@ def test_one_sending_is_counted_once(server: ServerProcess) -> None:
 
 def test_an_expiry_at_a_time_does_not_tell(server: ServerProcess) -> None:
     """The same export warmed twice has the same value and time: who wrote it is not known."""
-    write = Write(b"k", b"1", expires_at=time.time() + 60)
+    write = entry(b"k", b"1", expires_at=time.time() + 60)
     with Proxy(server) as proxy:
 
         async def work(store: Store) -> None:

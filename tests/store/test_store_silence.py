@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from cachectl.errors import SilenceError, UnreachableError
-from cachectl.store.store import Store, Write
+from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT
 from tests.conftest import FreshServer
 from tests.proxies import Chunk, Proxy, Step, held
 from tests.servers import ServerProcess
-from tests.store.stores import PATIENT, final, first_page, run, timed, unix, until
+from tests.store.stores import PATIENT, entry, final, first_of, first_page, run, timed, unix, until
 
 HALF = PATIENT._replace(answer=0.5, connect=0.5, total=0.5)
 MB = 1_000_000
@@ -24,7 +24,7 @@ WORKS: dict[str, Callable[[Store], Coroutine[Any, Any, Any]]] = {
     "set": lambda store: store.set(b"k", b"1"),
     "missing": lambda store: store.set(b"k", b"1", only="missing"),
     "describe": lambda store: store.describe(b"k"),
-    "facts": lambda store: store.facts([b"k"]),
+    "facts": lambda store: first_of(store.fact_pages(None, list, ["ttl"])),
     "pages": first_page,
     "writable": lambda store: store.writable(),
     "identity": lambda store: store.identity(),
@@ -64,7 +64,7 @@ def test_a_batch_to_a_stopped_server(server: ServerProcess) -> None:
         await store.ping()
         server.sigstop()
         start = monotonic()
-        outcomes = await store.write([Write(b"k%d" % i, b"x" * MB) for i in range(20)])
+        outcomes = await store.write([entry(b"k%d" % i, b"x" * MB) for i in range(20)])
         assert 0.4 < monotonic() - start < 1.0
         assert isinstance(outcomes.error, SilenceError)
         assert outcomes.replies[0] is UNKNOWN
@@ -138,7 +138,7 @@ def test_a_server_that_wakes_in_time(server: ServerProcess, name: str) -> None:
         await store.ping()
         server.sigstop()
         task = asyncio.create_task(WORKS[name](store))
-        batch = asyncio.create_task(store.write([Write(b"b%d" % i, b"v") for i in range(1000)]))
+        batch = asyncio.create_task(store.write([entry(b"b%d" % i, b"v") for i in range(1000)]))
         await asyncio.sleep(0.3)
         assert not task.done()
         assert not batch.done()
@@ -161,7 +161,7 @@ def test_ten_mb_over_a_slow_line(server: ServerProcess) -> None:
         async def work(store: Store) -> None:
             start = monotonic()
             assert await store.set(b"k", value)
-            assert final(await store.write([Write(b"l", value)])) == [True]
+            assert final(await store.write([entry(b"l", value)])) == [True]
             assert monotonic() - start > 5
             assert await store.get(b"k") == value
             assert final(await store.get_many([b"l"])) == [value]
@@ -199,7 +199,7 @@ def test_a_server_200_ms_away(server: ServerProcess) -> None:
             assert await store.set(b"k", b"1")
             assert await store.get(b"k") == b"1"
             start = monotonic()
-            writes = [Write(b"k%d" % i, b"x" * 100) for i in range(5000)]
+            writes = [entry(b"k%d" % i, b"x" * 100) for i in range(5000)]
             assert final(await store.write(writes)) == [True] * 5000
             assert monotonic() - start < 1.5
             keys = {key async for page in store.pages(count=5000) for key in page.keys}
@@ -236,7 +236,7 @@ def test_a_known_server_that_is_away_is_waited_for(fresh_server: FreshServer) ->
                 for each in (
                     store.set(b"a", b"1"),
                     store.set(b"b", b"2", only="missing"),
-                    store.write([Write(b"c", b"3")]),
+                    store.write([entry(b"c", b"3")]),
                     first_page(store),
                     store.writable(),
                 )

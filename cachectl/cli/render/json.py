@@ -10,13 +10,16 @@ from cachectl.values import key_field, namespace_field, value_field
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cachectl.models import (
+    from cachectl.models import Problem
+    from cachectl.reports import (
         Check,
         DeleteReport,
+        ExportReport,
+        Figures,
         FlushReport,
         HealthReport,
         KeyInfo,
-        Problem,
+        StatsReport,
         WarmReport,
     )
 
@@ -114,7 +117,7 @@ def warm(report: "WarmReport", head: Fields, exit_code: int) -> Fields:
         "computed": report.computed,
         "hit_rate": _hit_rate(report),
         "stopped": report.stopped,
-        "held_back_seconds": report.held_back_seconds,
+        "held_back_seconds": round(report.held_back_seconds, 6),
         "errors": _errors(report.errors),
         "error": report.error.as_dict() if report.error else None,
     }
@@ -156,6 +159,7 @@ def flush(report: "FlushReport", head: Fields, exit_code: int) -> Fields:
         "passes": report.passes,
         "seconds": round(report.seconds, 6),
         "rate": round(report.rate, 3),
+        "held_back_seconds": round(report.held_back_seconds, 6),
         "dry_run": report.dry_run,
         "stopped": report.stopped,
         "errors": _errors(report.errors),
@@ -166,6 +170,78 @@ def flush(report: "FlushReport", head: Fields, exit_code: int) -> Fields:
         reason = "a dry run removes nothing"
     names = ("written_meanwhile", "remaining")
     return _known(fields, {name: reason for name in names if fields[name] is None})
+
+
+def stats(report: "StatsReport", head: Fields, exit_code: int) -> Fields:
+    """Return the fields of `stats`."""
+    whole = _figures(report.total)
+    whole.pop("largest", None)
+    unknown = whole.pop("unknown_fields", {})
+    if "largest" in unknown:
+        unknown["largest_keys"] = unknown.pop("largest")
+    if report.found is None:
+        unknown["namespaces_found"] = "more than are told apart"
+    fields: Fields = {
+        **head,
+        "exit_code": exit_code,
+        **whole,
+        "sampled": False,
+        "namespaces": [
+            {**namespace_field(row.namespace), **_figures(row.figures)} for row in report.namespaces
+        ],
+        "namespaces_found": report.found,
+        "largest_keys": [
+            {
+                **key_field(large.key),
+                **_known({"bytes": large.size, "type": large.type}, large.unknown),
+            }
+            for large in report.largest
+        ],
+        "passes": report.passes,
+        "seconds": round(report.seconds, 6),
+        "rate": round(report.rate, 3),
+        "held_back_seconds": round(report.held_back_seconds, 6),
+        "stopped": report.stopped,
+        "error": report.error.as_dict() if report.error else None,
+    }
+    return _known(fields, unknown)
+
+
+def _figures(figures: "Figures") -> Fields:
+    ttl, largest = figures.ttl, figures.largest
+    spread = ttl and {
+        "p50": round(ttl.p50, 3),
+        "p90": round(ttl.p90, 3),
+        "min": ttl.shortest,
+        "max": ttl.longest,
+    }
+    fields: Fields = {
+        "keys": figures.keys,
+        "bytes": figures.size,
+        "persistent": figures.persistent,
+        "ttl": spread,
+        "largest": largest and {**key_field(largest.key), "bytes": largest.size},
+    }
+    return _known(fields, figures.unknown)
+
+
+def export(report: "ExportReport", head: Fields, path: str, exit_code: int) -> Fields:
+    """Return the fields of `export --to`."""
+    return {
+        **head,
+        "exit_code": exit_code,
+        "file": path if report.whole else None,
+        "entries": report.entries,
+        "failed": report.failed,
+        "reasons": report.reasons,
+        "bytes": report.size,
+        "restarts": report.restarts,
+        "seconds": round(report.seconds, 6),
+        "rate": round(report.rate, 3),
+        "stopped": report.stopped,
+        "errors": _errors(report.errors),
+        "error": report.error.as_dict() if report.error else None,
+    }
 
 
 def health(report: "HealthReport", head: Fields) -> Fields:

@@ -28,6 +28,23 @@ def write(data: bytes) -> None:
         raise ClosedPipeError from None
 
 
+def write_through(data: bytes) -> None:
+    """Write bytes past Python's buffer: a thread that is blocked in that would hold up the end."""
+    if sys.stdout is None:
+        raise ClosedPipeError
+    raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    view = memoryview(data)
+    try:
+        while view:
+            count = raw.write(view)
+            if count is None:  # another process that shares this stdout made it non-blocking
+                os.set_blocking(raw.fileno(), True)
+            view = view[count or 0 :]
+    except BrokenPipeError:
+        leave()
+        raise ClosedPipeError from None
+
+
 def leave() -> None:
     """Keep the interpreter from writing into a closed pipe or full disk once more at its exit."""
     try:

@@ -7,9 +7,17 @@ from cachectl.units import format_duration, format_share, format_size
 from cachectl.values import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from cachectl.models import FlushReport, HealthReport, KeyInfo, Problem, WarmReport
+    from cachectl.models import Problem
+    from cachectl.reports import (
+        ExportReport,
+        FlushReport,
+        HealthReport,
+        KeyInfo,
+        StatsReport,
+        WarmReport,
+    )
 
 MAX_SHOWN = 2000
 """Characters of a value that are shown to a person."""
@@ -94,6 +102,7 @@ def warm(report: "WarmReport", server: str) -> "Iterator[str]":
         if count or name in {"skipped", "failed"}:
             yield f"  {name:<8} {count}"
     yield from problems(report.errors, report.failed + report.unknown)
+    yield from _held_back(report)
     yield from _hit_rate(report)
     if report.stopped:
         yield f"  stopped  {report.stopped}"
@@ -136,10 +145,36 @@ def flush(report: "FlushReport", server: str) -> "Iterator[str]":
         yield from problems(report.errors, report.failed)
         if report.passes > 1:
             yield f"  passes {report.passes}"
+    yield from _held_back(report)
     if report.stopped:
         yield f"  stopped {report.stopped}"
     if report.error is not None:
         yield f"  error {safe(report.error.message)}"
+
+
+def export(report: "ExportReport", server: str, path: str | None = None) -> "Iterator[str]":
+    """Yield the report of an export, into a file or (in one line if all went well) to stdout."""
+    into = f" to {safe(path)}" if path is not None else ""
+    size = f"{format_size(report.size)}, {report.rate:.0f}/s"
+    seconds = format_duration(report.seconds)
+    yield f"exported {report.entries} entries from {server}{into} in {seconds} ({size})"
+    if report.restarts:
+        yield f"  begun anew {report.restarts} times: keys may be there twice"
+    if report.failed:
+        yield f"  failed {report.failed}"
+        yield from problems(report.errors, report.failed)
+    if report.stopped:
+        yield f"  stopped {report.stopped}"
+    if path is not None and report.error is not None:
+        yield f"  error {safe(report.error.message)}"
+    if path is not None and not report.whole:
+        yield "  no file was written: it would not be whole"
+
+
+def _held_back(report: "WarmReport | FlushReport | StatsReport") -> "Iterator[str]":
+    if report.held_back_seconds:
+        seconds = format_duration(report.held_back_seconds)
+        yield f"  held back {seconds} by --max-latency"
 
 
 def namespaces(report: "FlushReport") -> "Iterator[str]":
@@ -148,6 +183,77 @@ def namespaces(report: "FlushReport") -> "Iterator[str]":
     for count in report.namespaces:
         name = "(no namespace)" if count.namespace is None else safe(count.namespace)
         yield f"  {count.keys:>{width}}  {name}"
+
+
+def stats(report: "StatsReport", server: str) -> "Iterator[str]":
+    """Yield what holds of all keys together."""
+    total, ttl = report.total, report.total.ttl
+    size = "" if total.size is None else f", {format_size(total.size)}"
+    yield f"{total.keys} keys{size} on {server} in {format_duration(report.seconds)}"
+    if total.persistent is not None:
+        yield f"  never expire {total.persistent}"
+    if ttl is not None:
+        spread = {"p50": ttl.p50, "p90": ttl.p90, "min": ttl.shortest, "max": ttl.longest}
+        yield "  TTL " + ", ".join(f"{n} {format_duration(t)}" for n, t in spread.items())
+    for name in ("bytes", "ttl"):
+        if name in total.unknown:
+            yield f"  {name} unknown: {safe(total.unknown[name])}"
+    yield from _held_back(report)
+    if report.passes > 1:
+        yield f"  walks {report.passes}: the server was lost, only the last one counts"
+    if report.stopped:
+        yield f"  stopped {report.stopped}: only what was met until then is counted"
+    if report.error is not None:
+        yield f"  error {safe(report.error.message)}"
+    yield "  SCAN walked the whole keyspace: the more keys, the longer"
+
+
+NAMESPACES = ("keys", "memory", "no TTL", "p50", "p90", "namespace")
+LARGEST = ("memory", "type", "key")
+
+
+def stats_namespaces(report: "StatsReport") -> "Iterator[tuple[str, ...]]":
+    """Yield a row for each namespace that is shown, under the headings `NAMESPACES`."""
+    for row in report.namespaces:
+        figures, ttl = row.figures, row.figures.ttl
+        name = "(no namespace)" if row.namespace is None else safe(row.namespace)
+        lasting = (ttl.p50, ttl.p90) if ttl is not None else (None, None)
+        nothing = "unknown" if "ttl" in figures.unknown else "-"
+        yield (
+            str(figures.keys),
+            "unknown" if figures.size is None else format_size(figures.size),
+            "unknown" if figures.persistent is None else str(figures.persistent),
+            *(nothing if seconds is None else format_duration(seconds) for seconds in lasting),
+            name,
+        )
+
+
+def stats_more(report: "StatsReport") -> "Iterator[str]":
+    """Yield how many namespaces are not shown."""
+    if report.found is None:
+        yield "and more namespaces than are told apart"
+    elif report.found > len(report.namespaces):
+        yield f"and {report.found - len(report.namespaces)} more namespaces: --top N shows more"
+
+
+def stats_largest(report: "StatsReport") -> "Iterator[tuple[str, ...]]":
+    """Yield a row for each of the largest keys, under the headings `LARGEST`."""
+    for large in report.largest:
+        yield format_size(large.size), large.type or "unknown", safe(large.key)
+
+
+def aligned(
+    headings: "Sequence[str]", rows: "Iterable[Sequence[str]]", numbers: int
+) -> "Iterator[str]":
+    """Yield a table as lines: the first columns, so many, aligned right, the last as it is."""
+    table = [tuple(headings), *(tuple(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)][:-1]
+    for row in table:
+        cells = [
+            f"{cell:>{width}}" if place < numbers else f"{cell:<{width}}"
+            for place, (cell, width) in enumerate(zip(row[:-1], widths, strict=True))
+        ]
+        yield "  ".join([*cells, row[-1]])
 
 
 def health(report: "HealthReport", server: str) -> "Iterator[str]":

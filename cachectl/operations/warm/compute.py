@@ -6,12 +6,12 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from cachectl.config.settings import PythonOrigin
-from cachectl.models import Entry, Problem, Request
+from cachectl.models import Entries, Entry, Problem, Request
 from cachectl.operations.stop import GRACE, first_of_ours, until
 from cachectl.operations.warm.plan import Only, Warm
 from cachectl.operations.warm.rank import Ranked
-from cachectl.operations.warm.tally import Sent, Tally
-from cachectl.operations.warm.write import as_written, expiring, missing, send
+from cachectl.operations.warm.tally import Tally
+from cachectl.operations.warm.write import decided, expiring, into, missing
 from cachectl.sources.origins import CallableOrigin, OriginError
 from cachectl.store.store import Store
 
@@ -19,7 +19,7 @@ WRITES = 500
 """Computed values that are written in one round trip at most."""
 MISSING = Only("missing")
 
-Computed = asyncio.Queue[Sent | None]
+Computed = asyncio.Queue[Entry | None]
 """Values on their way from the origin to the cache; None ends them."""
 
 
@@ -45,14 +45,14 @@ async def compute(store: Store, plan: Warm, ranked: Ranked, origin: Origin, tall
     async def call_all(values: CallableOrigin) -> None:
         async with asyncio.TaskGroup() as calls:
             for _ in range(min(concurrency, len(requests))):
-                calls.create_task(_call(plan, waiting, ranked.sources, values, tally, computed))
+                calls.create_task(_call(waiting, ranked.sources, values, tally, computed))
 
     try:
         with closing(
             CallableOrigin(origin.call, concurrency=concurrency, timeout=timeout)
         ) as values:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_write_all(store, plan, computed, tally))
+                group.create_task(_write_all(store, plan, ranked, computed, tally))
                 await until(tally.stop, call_all(values), grace=GRACE / 2)
                 await computed.put(None)
     except BaseExceptionGroup as errors:
@@ -90,7 +90,6 @@ def _callable(sources: dict[bytes, str], requests: list[Request], tally: Tally) 
 
 
 async def _call(
-    plan: Warm,
     waiting: Iterator[Request],
     sources: dict[bytes, str],
     origin: CallableOrigin,
@@ -108,21 +107,29 @@ async def _call(
             tally.tell()
         else:
             tally.computed += 1
-            write = as_written(plan, Entry(request.key, value))
-            await computed.put(Sent(write, source, request.line))
+            await computed.put(Entry(request.key, value, line=request.line))
         if tally.stop.is_set():
             return
 
 
-async def _write_all(store: Store, plan: Warm, computed: Computed, tally: Tally) -> None:
+async def _write_all(
+    store: Store, plan: Warm, ranked: Ranked, computed: Computed, tally: Tally
+) -> None:
     """Write what was computed, all that waits at once, until None comes."""
     only_missing = (plan.only or MISSING).which == "missing"
+
+    def source_of(entry: Entry) -> str:
+        return ranked.sources[entry.key]
+
     ended = False
-    while not ended:
-        batch = [await computed.get()]
-        while len(batch) < WRITES and not computed.empty():
-            batch.append(computed.get_nowait())
-        ended = batch[-1] is None
-        if tally.error is None:
-            values = [sent for sent in batch if sent is not None]
-            await send(store, tally, values, only_missing=only_missing)
+    async with into(store, tally) as cache:
+        while not ended:
+            batch = [await computed.get()]
+            while len(batch) < WRITES and not computed.empty():
+                batch.append(computed.get_nowait())
+            ended = batch[-1] is None
+            if tally.error is None:
+                values = Entries.of([entry for entry in batch if entry is not None])
+                await cache.send(decided(plan, values), source_of, only_missing=only_missing)
+                if computed.empty():
+                    await cache.land()

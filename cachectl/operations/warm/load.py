@@ -1,17 +1,20 @@
 """Entries, ready to be written: from their sources into the cache, batch by batch."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from time import time
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
-from cachectl.models import Batch, Entry
+from cachectl.models import Batch, Entries, Entry
 from cachectl.operations.warm.plan import Warm
-from cachectl.operations.warm.tally import Sent, Tally
-from cachectl.operations.warm.write import as_written, expiring, missing, send
-from cachectl.sources.feed import in_thread
+from cachectl.operations.warm.tally import Tally
+from cachectl.operations.warm.write import Into, decided, expiring, into, missing
 from cachectl.sources.lines import entry_batches
 from cachectl.store.store import Store
+
+PAUSE = 0.005
+"""Seconds that the next batch is waited for before the replies to those that were sent are."""
 
 
 async def load(store: Store, plan: Warm, tally: Tally, stdin: BinaryIO) -> None:
@@ -20,87 +23,109 @@ async def load(store: Store, plan: Warm, tally: Tally, stdin: BinaryIO) -> None:
     Raises `InputError` for a source that cannot be read, or not to its end, once all before is written.
     """
     left = plan.limit
-    async with aclosing(_batches(plan.sources, stdin)) as batches:
-        async for batch in batches:
+    async with aclosing(_batches(plan.sources, stdin)) as batches, into(store, tally) as cache:
+        async for batch in _unhurried(batches, cache):
             kept = batch if left is None else _first(batch, left)
-            await _load(store, plan, tally, kept)
+            await _load(store, plan, tally, cache, kept)
             if left is not None:
                 left -= len(kept.entries)
             if left == 0 or tally.stop.is_set():
                 return
 
 
-async def _batches(sources: Sequence[str], stdin: BinaryIO) -> AsyncGenerator[Batch, None]:
-    """Yield the entries of all sources, read in a thread."""
-
-    def read() -> Iterator[Batch]:
-        for source in sources:
-            yield from entry_batches(source, stdin=stdin)
-
-    async for batch in in_thread(read()):
+async def _unhurried(
+    batches: AsyncGenerator[Batch, None], cache: Into
+) -> AsyncGenerator[Batch, None]:
+    """Yield the batches; while the next one is not there yet, let what was sent be answered."""
+    while True:
+        coming = asyncio.ensure_future(anext(batches, None))
+        try:
+            done, _ = await asyncio.wait({coming}, timeout=PAUSE)
+            if not done:
+                await cache.land()
+            batch = await coming
+        finally:
+            coming.cancel()
+        if batch is None:
+            return
         yield batch
+
+
+async def _batches(sources: Sequence[str], stdin: BinaryIO) -> AsyncGenerator[Batch, None]:
+    """Yield the entries of all sources."""
+    for source in sources:
+        async with aclosing(entry_batches(source, stdin=stdin)) as batches:
+            async for batch in batches:
+                yield batch
 
 
 def _first(batch: Batch, count: int) -> Batch:
     """Return the batch up to its `count`-th entry; bad lines that follow it are none of ours."""
     if len(batch.entries) < count:
         return batch
-    last = batch.entries[count - 1].line
+    last = batch.entries.lines[count - 1]
     problems = [problem for problem in batch.problems if (problem.line or 0) < last]
     return batch._replace(entries=batch.entries[:count], problems=problems)
 
 
-async def _load(store: Store, plan: Warm, tally: Tally, batch: Batch) -> None:
+async def _load(store: Store, plan: Warm, tally: Tally, cache: Into, batch: Batch) -> None:
     tally.entries += len(batch.entries) + len(batch.problems)
     for problem in batch.problems:
         tally.fail(problem)
     if not tally.stop.is_set():
-        alive = _alive(batch.entries, tally)
-        wanted = await _wanted(store, plan, tally, alive)
+        wanted = await _wanted(store, plan, tally, _alive(batch.entries, tally))
         if not plan.dry_run:
-            await _write(store, plan, tally, wanted, batch.source)
+            await _write(plan, tally, cache, wanted, batch.source)
     tally.tell()
 
 
-def _alive(entries: list[Entry], tally: Tally) -> list[Entry]:
+def _alive(entries: Entries, tally: Tally) -> Entries:
     """Return the entries that have not expired while they lay in their backup."""
+    if not entries.of_backup:
+        return entries
     now = time()
-    alive = [entry for entry in entries if entry.expires_at is None or entry.expires_at > now]
-    tally.skip(len(entries) - len(alive))
-    return alive
+    alive = [at is None or at > now for at in entries.expiries]
+    tally.skip(alive.count(False))
+    return entries.where(alive)
 
 
-def _which(plan: Warm, entry: Entry) -> Literal["missing", "all", "expiring"]:
-    """Return which keys are wanted: a backup does not overwrite newer data unless asked."""
-    if plan.only is not None:
-        return plan.only.which
-    return "missing" if entry.dump or entry.expires_at is not None else "all"
+def _overwrites(plan: Warm, entries: Entries) -> list[bool]:
+    """Return which entries may take another's place: those of a backup may not unless asked."""
+    if plan.only is not None or not entries.of_backup:
+        overwrites = plan.only is None or plan.only.which != "missing"
+        return [overwrites] * len(entries)
+    pairs = zip(entries.dumps, entries.expiries, strict=True)
+    return [not dump and at is None for dump, at in pairs]
 
 
-async def _wanted(store: Store, plan: Warm, tally: Tally, entries: list[Entry]) -> list[Entry]:
+async def _wanted(store: Store, plan: Warm, tally: Tally, entries: Entries) -> Entries:
     """Return the entries that are to be written by what is there now; the others are skipped.
 
     "Only missing" is asked for with the write itself: no look beforehand could be as true.
     """
-    keys = [entry.key for entry in entries]
     if plan.only is not None and plan.only.which == "expiring":
-        needed = await expiring(store, keys, plan.only.within)
+        needed = await expiring(store, entries.keys, plan.only.within)
     elif plan.dry_run:
-        absent = await missing(store, keys)
-        needed = [a or _which(plan, e) == "all" for e, a in zip(entries, absent, strict=True)]
+        absent = await missing(store, entries.keys)
+        overwrites = _overwrites(plan, entries)
+        needed = [a or over for a, over in zip(absent, overwrites, strict=True)]
     else:
         return entries
-    kept = [entry for entry, wanted in zip(entries, needed, strict=True) if wanted]
-    tally.skip(len(entries) - len(kept))
-    return kept
+    tally.skip(needed.count(False))
+    return entries.where(needed)
 
 
-async def _write(store: Store, plan: Warm, tally: Tally, entries: list[Entry], source: str) -> None:
-    plain: list[Sent] = []
-    if_missing: list[Sent] = []
-    for entry in entries:
-        group = if_missing if _which(plan, entry) == "missing" else plain
-        group.append(Sent(as_written(plan, entry), source, entry.line))
-    await send(store, tally, plain, only_missing=False)
+async def _write(plan: Warm, tally: Tally, cache: Into, entries: Entries, source: str) -> None:
+    ready = decided(plan, entries)
+    overwrites = _overwrites(plan, ready)
+
+    def source_of(_entry: Entry) -> str:
+        return source
+
+    if False not in overwrites:
+        await cache.send(ready, source_of, only_missing=False)
+        return
+    await cache.send(ready.where(overwrites), source_of, only_missing=False)
     if not tally.stop.is_set():
-        await send(store, tally, if_missing, only_missing=True)
+        others = ready.where([not over for over in overwrites])
+        await cache.send(others, source_of, only_missing=True)

@@ -1,11 +1,11 @@
 """Requests by key, ranked by how often they are asked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import BinaryIO, NamedTuple
 
 from cachectl.errors import InputError
 from cachectl.models import MAX_ERRORS, Problem, Request, RequestBatch
-from cachectl.sources.feed import in_thread
 from cachectl.sources.requests import request_batches
 
 
@@ -26,16 +26,11 @@ async def rank(sources: Sequence[str], namespace: str | None, stdin: BinaryIO) -
 
     Raises `InputError` for a source that cannot be read.
     """
-
-    def read() -> Iterator[RequestBatch]:
-        for source in sources:
-            yield from request_batches(source, namespace=namespace, stdin=stdin)
-
     found: dict[bytes, Request] = {}
     names: dict[bytes, str] = {}
     problems: list[Problem] = []
     bad = 0
-    async for batch in in_thread(read()):
+    async for batch in _batches(sources, namespace, stdin):
         bad += len(batch.problems)
         problems += batch.problems[: MAX_ERRORS - len(problems)]
         for request in batch.requests:
@@ -43,6 +38,16 @@ async def rank(sources: Sequence[str], namespace: str | None, stdin: BinaryIO) -
             names.setdefault(request.key, batch.source)
     requests = sorted(found.values(), key=lambda request: -request.count)
     return Ranked(requests, names, bad, problems)
+
+
+async def _batches(
+    sources: Sequence[str], namespace: str | None, stdin: BinaryIO
+) -> AsyncGenerator[RequestBatch, None]:
+    """Yield the requests of all sources."""
+    for source in sources:
+        async with aclosing(request_batches(source, namespace=namespace, stdin=stdin)) as batches:
+            async for batch in batches:
+                yield batch
 
 
 def _add(found: dict[bytes, Request], request: Request) -> None:

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import BinaryIO
 
 from cachectl.errors import CachectlError, InputError, LostError, ServerError
-from cachectl.models import Observer, Problem, WarmReport
+from cachectl.models import Observer, Problem
 from cachectl.operations.stop import Stop, until
 from cachectl.operations.warm.compute import Origin, compute
 from cachectl.operations.warm.load import load
@@ -15,6 +15,7 @@ from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.rank import rank
 from cachectl.operations.warm.tally import Tally
 from cachectl.operations.warm.verify import Proof
+from cachectl.reports import WarmReport
 from cachectl.sources.origins import load_callable
 from cachectl.sources.reading import STDIN, named
 from cachectl.store.store import Store
@@ -48,7 +49,8 @@ async def warm(
     await _verify(store, plan, tally, proof)
     if replaced is not None:
         _tell(replaced, tally, proof)
-    return _report(plan, tally, proof, start)
+    report = _report(plan, tally, proof, start)
+    return replace(report, held_back_seconds=store.pace.held_back)
 
 
 def check(plan: Warm) -> None:

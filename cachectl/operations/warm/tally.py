@@ -1,33 +1,28 @@
 """The account of a warm while it runs. It outlives work that is cancelled, and it always adds up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from cachectl.errors import BusyError, CachectlError, InputError, ReadOnlyServerError
-from cachectl.models import MAX_ERRORS, Observer, Problem, Progress
+from cachectl.models import MAX_ERRORS, Entry, Observer, Problem, Progress
 from cachectl.operations.stop import Stop
-from cachectl.store.store import Write
 from cachectl.store.stream import UNKNOWN, UNSENT, Outcomes
+from cachectl.store.writer import Writing
 
 _NEVER_ANSWERED = "never answered: it may be written or not"
 
 
-class Sent(NamedTuple):
-    """One entry on its way into the cache, and where it came from."""
-
-    write: Write
-    source: str
-    line: int
+SourceOf = Callable[[Entry], str]
+"""Which source an entry came from."""
 
 
 @dataclass(slots=True)
 class Tally:
     """Counts; every entry that was read and has no other fate is `unsent`.
 
-    `in_flight` is what is being written: should that be cancelled, it is unknown. `begun` tells that
-    something was sent: from then on work ends with a report, whatever happens. `server` is the identity
-    of the one that is written to, None until it is known.
+    `in_flight` is what is being written: should that be cancelled, what was sent and not answered is
+    unknown. `begun` tells that something was sent: from then on work ends with a report, whatever
+    happens. `server` is the identity of the one that is written to, None until it is known.
     """
 
     stop: Stop
@@ -40,7 +35,7 @@ class Tally:
     skipped: int = 0
     failed: int = 0
     unknown: int = 0
-    in_flight: int = 0
+    in_flight: dict[Writing, SourceOf] = field(default_factory=dict)
     size: int = 0
     computed: int = 0
     errors: list[Problem] = field(default_factory=list)
@@ -50,7 +45,7 @@ class Tally:
     @property
     def unsent(self) -> int:
         """Entries that were read and never sent."""
-        settled = self.written + self.skipped + self.failed + self.unknown + self.in_flight
+        settled = self.written + self.skipped + self.failed + self.unknown
         return self.entries - settled
 
     def fail(self, problem: Problem) -> None:
@@ -65,28 +60,37 @@ class Tally:
         """Count entries that need not be written."""
         self.skipped += count
 
-    def begin(self, count: int) -> None:
+    def begin(self, writing: Writing, source_of: SourceOf) -> None:
         """Note what is about to be sent."""
         self.begun = True
-        self.in_flight += count
+        self.in_flight[writing] = source_of
 
-    def settle(self, batch: Sequence[Sent], outcomes: Outcomes) -> None:
-        """Enter what became of a batch."""
-        self.in_flight -= len(batch)
-        for (write, source, line), reply in zip(batch, outcomes.replies, strict=True):
+    def settle(self, writing: Writing) -> None:
+        """Enter what became of entries that were sent."""
+        self._enter(writing, writing.outcomes)
+        if writing.outcomes.error is not None:
+            self.end(writing.outcomes.error)
+        self.tell()
+
+    def _enter(self, writing: Writing, outcomes: Outcomes) -> None:
+        source_of = self.in_flight.pop(writing)
+        replies = outcomes.replies
+        if replies.count(True) == len(replies):
+            self.written += len(replies)
+            self.size += writing.size
+            return
+        for entry, reply in zip(writing.entries, replies, strict=True):
             if reply is True:
                 self.written += 1
-                self.size += len(write.key) + len(write.value)
+                self.size += len(entry.key) + len(entry.value)
             elif reply is False:
                 self.skipped += 1
             elif reply is UNKNOWN:
                 self.unknown += 1
-                self.note(Problem(_NEVER_ANSWERED, source, line, write.key))
+                self.note(Problem(_NEVER_ANSWERED, source_of(entry), entry.line, entry.key))
             elif reply is not UNSENT:
-                self._refused(reply, Problem(reply.message, source, line, write.key))
-        if outcomes.error is not None:
-            self.end(outcomes.error)
-        self.tell()
+                problem = Problem(reply.message, source_of(entry), entry.line, entry.key)
+                self._refused(reply, problem)
 
     def end(self, error: CachectlError) -> None:
         """Let the work end with an error; the first one stays."""
@@ -94,9 +98,9 @@ class Tally:
         self.stop.set("input" if isinstance(error, InputError) else "connection")
 
     def close(self) -> None:
-        """Enter what was cancelled while it was in flight."""
-        self.unknown += self.in_flight
-        self.in_flight = 0
+        """Enter what was cancelled while it was in flight, as far as it had come."""
+        for writing in list(self.in_flight):
+            self._enter(writing, writing.so_far())
 
     def _refused(self, reply: CachectlError, problem: Problem) -> None:
         self.fail(problem)

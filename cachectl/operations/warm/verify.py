@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from cachectl.errors import CachectlError, LostError
-from cachectl.models import HitRate, Request
+from cachectl.models import Request
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.rank import Ranked, read_sample
+from cachectl.reports import HitRate
 from cachectl.store.store import Store
 from cachectl.store.stream import Outcomes
 

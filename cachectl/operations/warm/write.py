@@ -1,23 +1,31 @@
-"""Which entries are written, with which TTL, and what became of them."""
+"""Which entries are written, with which TTL, and how they are sent on."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
-from cachectl.config.settings import Unset
+from cachectl.config.settings import UNSET
 from cachectl.config.ttl import planned_ttl
+from cachectl.errors import CachectlError
 from cachectl.keys import to_text
-from cachectl.models import Entry
+from cachectl.models import Entries, Entry
 from cachectl.operations.warm.plan import Warm
-from cachectl.operations.warm.tally import Sent, Tally
+from cachectl.operations.warm.tally import Tally
 from cachectl.operations.warm.verify import answered, look
-from cachectl.store.store import Store, Write
+from cachectl.store.store import Store
+from cachectl.store.writer import Writer, Writing
 
 
-def as_written(plan: Warm, entry: Entry) -> Write:
-    """Return the entry as it is written: its own TTL > flag or job > namespace > cache."""
-    if entry.expires_at is not None:
-        return Write(entry.key, entry.value, expires_at=entry.expires_at, dump=entry.dump)
-    ttl = entry.ttl if not isinstance(entry.ttl, Unset) else _planned_ttl(plan, entry.key)
-    return Write(entry.key, entry.value, ttl, dump=entry.dump)
+def decided(plan: Warm, entries: Entries) -> Entries:
+    """Return the entries with the TTLs they get: their own > flag or job > namespace > cache."""
+    if UNSET not in set(entries.ttls):
+        return entries
+    ttls = [
+        _planned_ttl(plan, key) if ttl is UNSET else ttl
+        for key, ttl in zip(entries.keys, entries.ttls, strict=True)
+    ]
+    return Entries(
+        entries.keys, entries.values, ttls, entries.expiries, entries.dumps, entries.lines
+    )
 
 
 def _planned_ttl(plan: Warm, key: bytes) -> float | None:
@@ -36,9 +44,41 @@ async def expiring(store: Store, keys: Sequence[bytes], within: float) -> list[b
     return [left is False or (left is not None and left <= within) for left in outcomes.replies]
 
 
-async def send(store: Store, tally: Tally, batch: Sequence[Sent], *, only_missing: bool) -> None:
-    """Write a batch and enter what became of it; what is cancelled meanwhile stays in flight."""
-    if batch:
-        tally.begin(len(batch))
-        outcomes = await store.write([sent.write for sent in batch], only_missing=only_missing)
-        tally.settle(batch, outcomes)
+class Into:
+    """The way of entries into the cache: sent on, and entered into the tally once they are answered.
+
+    What is cancelled meanwhile stays in flight.
+    """
+
+    def __init__(self, writer: Writer, tally: Tally) -> None:
+        """Write by `writer`; `tally` is told what is sent, and what became of it."""
+        self._writer = writer
+        self._tally = tally
+
+    async def send(
+        self, entries: Entries, source_of: Callable[[Entry], str], *, only_missing: bool
+    ) -> None:
+        """Send entries whose TTLs are decided on; they are answered while the next ones are read."""
+        if len(entries):
+            writing = Writing(entries, only_missing=only_missing)
+            self._tally.begin(writing, source_of)
+            for settled in await self._writer.send(writing):
+                self._tally.settle(settled)
+
+    async def land(self) -> None:
+        """Wait until all that was sent is answered."""
+        for settled in await self._writer.land():
+            self._tally.settle(settled)
+
+
+@asynccontextmanager
+async def into(store: Store, tally: Tally) -> AsyncIterator[Into]:
+    """Give the way into the cache; what was sent is answered when the block ends, unless cancelled."""
+    async with store.writer() as writer:
+        way = Into(writer, tally)
+        try:
+            yield way
+        except CachectlError:
+            await way.land()
+            raise
+        await way.land()

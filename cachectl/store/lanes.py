@@ -1,0 +1,127 @@
+"""Bulk work over all nodes: each command goes down the lane of the node that serves its key."""
+
+from collections.abc import Sequence
+
+from cachectl.errors import CachectlError
+from cachectl.store.errors import any_refused
+from cachectl.store.hints import explained
+from cachectl.store.lane import Lane
+from cachectl.store.pace import Pace
+from cachectl.store.pool import Pool
+from cachectl.store.settle import doubt_refusals
+from cachectl.store.stream import Outcomes, Work
+from cachectl.store.topology import Standalone
+from cachectl.store.tries import Patience, Tries
+from cachectl.store.wire import Command, verb
+
+
+class Sent:
+    """Commands for any nodes that belong together; `outcomes` are by their place here."""
+
+    __slots__ = ("commands", "outcomes", "parts", "reply_size")
+
+    def __init__(self, commands: Sequence[Command], reply_size: float = 1.0) -> None:
+        """Start with nothing sent. `reply_size`: bytes that a reply is taken for beforehand."""
+        self.reply_size = reply_size
+        self.commands = commands
+        self.outcomes = Outcomes(len(commands))
+        self.parts: list[tuple[Work, list[int]]] = []
+
+    def so_far(self) -> Outcomes:
+        """Return the outcomes as they are by now: of work that is cut short, this is all there is."""
+        for work, places in self.parts:
+            self._enter(work.enter(), places)
+        return self.outcomes
+
+    def gather(self) -> None:
+        """Enter the outcomes of all parts, which are settled."""
+        if len(self.parts) == 1:
+            self.outcomes = self.parts[0][0].outcomes
+        else:
+            for work, places in self.parts:
+                self._enter(work.outcomes, places)
+
+    def _enter(self, outcomes: Outcomes, places: list[int]) -> None:
+        for place, reply in zip(places, outcomes.replies, strict=True):
+            self.outcomes.replies[place] = reply
+        self.outcomes.resent |= {places[place] for place in outcomes.resent}
+        self.outcomes.error = self.outcomes.error or outcomes.error
+
+
+class Lanes:
+    """One lane a node, opened when it is first needed."""
+
+    def __init__(
+        self,
+        topology: Standalone,
+        patience: Patience,
+        pace: Pace,
+        user: str,
+        tries: Tries | None = None,
+    ) -> None:
+        """Open nothing yet. `user` is named in what is denied, `tries` bound several runs together."""
+        self._topology = topology
+        self._patience = patience
+        self._pace = pace
+        self._user = user
+        self._tries = tries
+        self._lanes: dict[Pool, Lane] = {}
+        self._on_their_way: list[tuple[Sent, set[Work]]] = []
+
+    async def send(self, sent: Sent, keys: list[bytes], *, last_wins: bool = False) -> list[Sent]:
+        """Send the commands for `keys`; return what is settled by now, in the order of sending."""
+        works = []
+        for node, places in self._topology.split(keys):
+            whole = len(places) == len(keys)
+            commands = sent.commands if whole else [sent.commands[place] for place in places]
+            written = keys if whole else [keys[place] for place in places]
+            works.append((node, Work(commands, written if last_wins else None, sent.reply_size)))
+            sent.parts.append((works[-1][1], places))
+        self._on_their_way.append((sent, {work for _, work in works}))
+        settled = []
+        for node, work in works:
+            settled += await (await self._lane(node)).send(work)
+        return self._whole(settled)
+
+    async def land(self) -> list[Sent]:
+        """Wait for all replies, and return what is settled with them."""
+        settled = []
+        for lane in self._lanes.values():
+            settled += await lane.land()
+        return self._whole(settled)
+
+    def leave(self) -> None:
+        """Give all connections back."""
+        for lane in self._lanes.values():
+            lane.leave()
+
+    async def _lane(self, node: Pool) -> Lane:
+        lane = self._lanes.get(node)
+        if lane is None:
+            tries = self._tries or await node.tries(self._patience)
+            lane = self._lanes[node] = Lane(node, tries, self._pace)
+        return lane
+
+    def _whole(self, settled: list[Work]) -> list[Sent]:
+        """Return those whose last part is settled."""
+        for work in settled:
+            for _, left in self._on_their_way:
+                left.discard(work)
+        whole = []
+        while self._on_their_way and not self._on_their_way[0][1]:
+            sent, _ = self._on_their_way.pop(0)
+            sent.gather()
+            self._explain(sent)
+            whole.append(sent)
+        return whole
+
+    def _explain(self, sent: Sent) -> None:
+        """Say in what was refused which rule would allow it."""
+        outcomes = sent.outcomes
+        if any_refused(outcomes.replies):
+            for place, reply in enumerate(outcomes.replies):
+                if isinstance(reply, CachectlError):
+                    explained(reply, verb(sent.commands[place]), self._user)
+        if outcomes.error is not None:
+            explained(outcomes.error, b"", self._user)
+        doubt_refusals(sent.commands, outcomes)

@@ -1,0 +1,85 @@
+"""Entries on their way into the cache, batch after batch."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from cachectl.models import Entries
+from cachectl.store.lanes import Lanes, Sent
+from cachectl.store.settle import Since, settle_batch
+from cachectl.store.stream import Outcomes
+from cachectl.store.wire import Command
+from cachectl.store.writing import write_commands, written
+
+Look = Callable[[list[Command], list[bytes]], Awaitable[Outcomes]]
+"""Sends commands for keys and waits for their outcomes."""
+
+
+class Writing(Sent):
+    """Entries that are written together.
+
+    An outcome is True when written, False when `only_missing` kept it from being written, else an
+    error, UNKNOWN or UNSENT. `size` counts the bytes of all keys and values.
+    """
+
+    __slots__ = ("entries", "only_missing", "since", "size")
+
+    def __init__(self, entries: Entries, *, only_missing: bool) -> None:
+        """Take entries whose TTLs are decided on; each key is written as often as it comes."""
+        super().__init__(write_commands(entries, only_missing=only_missing))
+        self.entries = entries
+        self.size = sum(map(len, entries.keys)) + sum(map(len, entries.values))
+        self.only_missing = only_missing
+        self.since = Since()
+
+    def so_far(self) -> Outcomes:
+        """Return the outcomes as they are by now."""
+        outcomes = super().so_far()
+        outcomes.replies = [written(reply) for reply in outcomes.replies]
+        return outcomes
+
+
+class Writer:
+    """Writes batches one behind the other, without waiting for the replies to each.
+
+    Of several writes of a key the last one stands, whatever was sent again. A SET NX that was sent
+    again after a cut is looked up: whether its value and TTL stand there. Where that does not tell, it
+    is UNKNOWN.
+    """
+
+    def __init__(self, lanes: Lanes, look: Look) -> None:
+        """Write by `lanes`, and look up what is in doubt by `look`."""
+        self._lanes = lanes
+        self._look = look
+
+    async def send(self, batch: Writing) -> list[Writing]:
+        """Send a batch; return those that are settled by now, in order."""
+        keys = list(batch.entries.keys)
+        return await self._settled(
+            await self._lanes.send(batch, keys, last_wins=not batch.only_missing)
+        )
+
+    async def land(self) -> list[Writing]:
+        """Wait for the replies to all that was sent, and return the batches that these settle."""
+        return await self._settled(await self._lanes.land())
+
+    async def _settled(self, sent: Sequence[Sent]) -> list[Writing]:
+        batches = [batch for batch in sent if isinstance(batch, Writing)]
+        for batch in batches:
+            replies = batch.outcomes.replies
+            if replies.count(b"OK") == len(replies):
+                batch.outcomes.replies = [True] * len(replies)
+            else:
+                batch.outcomes.replies = [written(reply) for reply in replies]
+                await self._settle(batch)
+        return batches
+
+    async def _settle(self, batch: Writing) -> None:
+        outcomes = batch.outcomes
+        doubtful = [p for p in sorted(outcomes.resent) if outcomes.replies[p] is False]
+        if not (batch.only_missing and doubtful):
+            return
+        keys = [batch.entries[p].key for p in doubtful for _ in range(2)]
+        words = [b"GET", b"PTTL"] * len(doubtful)
+        found = (await self._look(list(zip(words, keys, strict=True)), keys)).replies
+        pairs = zip(doubtful, found[::2], found[1::2], strict=True)
+        judged = [(p, batch.since.judge(batch.entries[p], value, pttl)) for p, value, pttl in pairs]
+        settle_batch(batch.entries, outcomes, judged)
