@@ -1,5 +1,6 @@
 """From settings to an operation on a store: the only `asyncio.run`; signals become `stop`."""
 
+import gc
 import json
 import os
 import sys
@@ -169,6 +170,9 @@ class Session:
             self._watch(work, stop, stoppable=stoppable)
             return await work
 
+        if not gc.isenabled():  # all is imported that will be (`__main__`)
+            gc.freeze()
+            gc.enable()
         try:
             return asyncio.run(main())
         except asyncio.CancelledError:

@@ -113,11 +113,13 @@ class _Account:
             elif isinstance(reply, CachectlError):
                 refusals.append(reply)
                 self._refuse(key, reply)
-            else:
+            elif reply is UNKNOWN:
                 self.doubtful.add(key)  # met again, if it is still there: it is counted already
-                if reply is UNKNOWN:
-                    self.exact = False
-                    self.begun = True
+                self.exact = False
+                self.begun = True
+            elif key not in self.doubtful:
+                ((_, name),) = among([key], self.targets)
+                self.matched[name] -= 1  # never asked to go, or "not now"
         whole = next((r for r in refusals if isinstance(r, ReadOnlyServerError)), None)
         if whole is not None or (refusals and not self.begun):
             raise whole or refusals[0]

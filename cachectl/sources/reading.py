@@ -6,11 +6,12 @@ interpreter that exits meanwhile aborts on it ("could not acquire lock … at in
 
 import os
 import zlib
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from cachectl.errors import InputError
@@ -34,21 +35,14 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Lines(NamedTuple):
-    r"""Lines that follow each other: `region` is their bytes, without the last `\n`.
+    r"""Lines that follow each other, without their `\n`; the first is number `first` of the source.
 
-    The first is number `first` of the source, and they are `number`. With `problem`, line `first` was
-    not kept and `region` is empty.
+    With `problem`, line `first` was not kept and `texts` is empty. Whoever gets them owns `texts`.
     """
 
     first: int
-    region: bytes
-    number: int = 1
+    texts: list[bytes]
     problem: str | None = None
-
-    @property
-    def texts(self) -> list[bytes]:
-        """The lines one by one: a copy, for whom the region as a whole will not do."""
-        return self.region.split(b"\n") if self.problem is None else []
 
 
 async def line_groups(
@@ -64,18 +58,14 @@ async def line_groups(
     cutter = _Cutter(max_lines, max_bytes)
     async with aclosing(in_thread(_pieces(source, stdin), AHEAD)) as pieces:
         while isinstance(piece := await _next(pieces, source, cutter), bytes):
-            # A full piece means that more is at hand: so the last lines wait for a full group.
-            cutter.feed(piece, more=len(piece) == BLOCK)
+            cutter.feed(piece)
             while cutter.ready:
                 yield cutter.ready.popleft()  # nothing of it is held here: it may be large
-    if piece is None:
-        cutter.finish()
-    else:
-        cutter.take()
-    while cutter.ready:
-        yield cutter.ready.popleft()
     if piece is not None:
         raise piece
+    cutter.finish()
+    while cutter.ready:
+        yield cutter.ready.popleft()
 
 
 def named(source: str) -> str:
@@ -89,107 +79,64 @@ def is_blank(line: bytes) -> bool:
 
 
 class _Cutter:
-    """Cuts pieces into groups of whole lines, as large as they may be; they lie in `ready`."""
+    """Cuts pieces into groups of whole lines, which lie in `ready`; `line` is the number of the next."""
 
     def __init__(self, max_lines: int, max_bytes: int) -> None:
         self.ready: deque[Lines] = deque()
-        self.line = 1  # the number of the first line that is not in a group
+        self.line = 1
         self._max_lines = max_lines
         self._max_bytes = max_bytes
-        # What is in no group yet: so many whole lines that wait, and the beginning of the next, whose
-        # parts are joined once. Of a line that is too long only the size is held.
-        self._waiting = 0
+        # The beginning of a line, joined once it is whole; of one that is too long only its size.
         self._parts: list[bytes] = []
         self._size = 0
 
-    @property
-    def open_line(self) -> int:
-        """The number of the line that is not complete."""
-        return self.line + self._waiting
-
-    def feed(self, piece: bytes, *, more: bool) -> None:
-        """Cut the groups that are complete with `piece`, and unless `more` follows, the rest."""
-        end = piece.find(b"\n")
-        if self._size + (end if end >= 0 else len(piece)) > min(self._max_bytes, MAX_LINE):
-            self.take()  # what waits is a group without a line as long as this
-        if end >= 0 and self._size + end > min(self._max_bytes, MAX_LINE):
-            self._add(piece[:end])
-            self._take_line()
-            piece = piece[end + 1 :]
-        self._waiting += piece.count(b"\n")
-        self._add(piece)
-        self.take(more=more)
-
-    def take(self, *, more: bool = False) -> None:
-        """Cut the whole lines that wait; if `more` follow, those that fill no group wait on."""
-        if not self._waiting:
-            return
-        text = b"".join(self._parts)
-        start, stop = 0, text.rfind(b"\n") + 1
-        while self._waiting:
-            end, number = self._group(text, start, stop)
-            if more and number == self._waiting < self._max_lines:
-                break
-            self.ready.append(Lines(self.line, text[start:end], number))
-            self.line += number
-            self._waiting -= number
-            start = end + 1
-        self._parts = [text[start:]]
-        self._size = len(text) - start
+    def feed(self, piece: bytes) -> None:
+        """Cut the lines that `piece` completes, and keep what follows the last of them."""
+        texts = piece.split(b"\n")
+        last = texts.pop()
+        if texts:
+            self._add(texts[0])
+            if self._size > min(MAX_LINE, self._max_bytes):
+                self._take_line()
+            else:
+                texts[0] = b"".join(self._parts)
+            self._group(texts if self._parts else texts[1:])
+            self._parts, self._size = [], 0
+        self._add(last)
 
     def finish(self) -> None:
-        """Cut what is left; the last line needs no line end."""
-        self.take()
+        """Cut the last line if no line end closed it."""
         if self._size:
             self._take_line()
 
-    def _group(self, text: bytes, start: int, stop: int) -> tuple[int, int]:
-        """Return where the group at `start` ends, and its number of lines."""
-        number, end = self._waiting, stop - 1
-        if number > self._max_lines:
-            end = _line_end(text, self._max_lines, number, start, stop)
-            number = self._max_lines
-        if end - start <= self._max_bytes:
-            return end, number
-        end = text.rfind(b"\n", start, start + self._max_bytes + 1)
-        if end < 0:
-            end = text.find(b"\n", start)
-        return end, text.count(b"\n", start, end) + 1
+    def _group(self, texts: list[bytes]) -> None:
+        start = 0
+        while start < len(texts):
+            group = texts[start : start + self._max_lines]
+            if sum(map(len, group)) > self._max_bytes:
+                sizes = list(accumulate(map(len, group)))
+                group = group[: max(1, bisect_right(sizes, self._max_bytes))]
+            self.ready.append(Lines(self.line, group))
+            self.line += len(group)
+            start += len(group)
 
     def _add(self, part: bytes) -> None:
         self._size += len(part)
         self._parts.append(part)
-        if self._size > MAX_LINE and not self._waiting:
+        if self._size > MAX_LINE:
             self._parts.clear()
 
     def _take_line(self) -> None:
         """Cut the one line that is held. Of a line as long as memory, two copies are the most."""
         if self._size > MAX_LINE:
             problem = f"the line is longer than {MAX_LINE} bytes"
-            self.ready.append(Lines(self.line, b"", 1, problem))
+            self.ready.append(Lines(self.line, [], problem))
         else:
-            self.ready.append(Lines(self.line, b"".join(self._parts)))
-        self._parts.clear()
-        self._size = 0
+            text = b"".join(self._parts)
+            self._parts.clear()
+            self.ready.append(Lines(self.line, [text]))
+        self._parts, self._size = [], 0
         self.line += 1
-
-
-def _line_end(text: bytes, number: int, total: int, start: int, stop: int) -> int:
-    """Return where the `number`-th of the `total` lines in `text[start:stop]` ends.
-
-    The first look is a little before the place where it ends if all are of one size, for then not
-    much is left to be counted.
-    """
-    share = (stop - start) * number // total
-    middle = start + share - share // 16
-    while number > 1:
-        before = total - text.count(b"\n", middle, stop)
-        if before < number:
-            start, number, total = middle, number - before, total - before
-        else:
-            stop, total = middle, before
-        middle = (start + stop) // 2
-    return text.find(b"\n", start)
 
 
 async def _next(
@@ -201,9 +148,9 @@ async def _next(
     except InputError as error:
         return error
     except EOFError:
-        reason = f"the gzip data is cut off in line {cutter.open_line}"
+        reason = f"the gzip data is cut off in line {cutter.line}"
     except zlib.error:
-        reason = f"the gzip data is corrupt in line {cutter.open_line}"
+        reason = f"the gzip data is corrupt in line {cutter.line}"
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
     except ValueError:  # a closed stdin, a NUL in the path

@@ -13,7 +13,7 @@ MAX_COUNT = 2**53
 
 
 async def request_batches(
-    source: str, *, namespace: str | None, stdin: BinaryIO, max_requests: int = 500
+    source: str, *, namespace: str | None, stdin: BinaryIO, max_requests: int = 1000
 ) -> AsyncGenerator[RequestBatch, None]:
     """Yield the requests of `source` in order, and its bad lines as problems.
 

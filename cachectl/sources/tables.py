@@ -81,7 +81,7 @@ class _Table:
             self._error = InputError(f"{named(self._source)}: line {lines.first}: {lines.problem}")
             return
         # What is not UTF-8 comes through as it is, and is found in the field where it stands.
-        text = lines.region.decode("utf-8", "surrogateescape") + "\n"
+        text = b"\n".join([*lines.texts, b""]).decode("utf-8", "surrogateescape")
         self._open.append(text)
         self._size += len(text)
         if self._size >= 2 * self._tried:  # a long record read anew for each group would take ages

@@ -123,6 +123,8 @@ class _Cycle:
         await self._send(None, self._scan(b"0"), 1)
         while self._asked:
             found = await self._receive()
+            while self._pace.limited and self._ready:  # told before a pause in which work may end
+                yield self._ready.popleft()
             if found is not None and self._walk.going():
                 await self._ask(*found)
             while self._ready:  # while these are looked at, the server is at the next
@@ -148,6 +150,9 @@ class _Cycle:
         keys = self._walk.choose(found)
         if await self._pace.turn(len(keys)):
             self._tries.progress()  # that was our pause, not the server's silence
+            if not self._walk.going():
+                self._ready.append(Page(keys, [UNSENT] * (len(keys) * len(self._heads))))
+                return
         heads = self._heads
         verbs = [b"%b$%d\r\n%b\r\n" % (head, len(key), key) for key in keys for head in heads]
         if verbs:

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from cachectl.models import Entries
 from cachectl.store.lanes import Lanes, Sent
-from cachectl.store.settle import Since, settle_batch
-from cachectl.store.stream import Outcomes
+from cachectl.store.settle import Since, doubt_refusals, settle_batch
+from cachectl.store.stream import UNKNOWN, Outcomes
 from cachectl.store.wire import Command
 from cachectl.store.writing import write_commands, written
 
@@ -31,9 +31,13 @@ class Writing(Sent):
         self.since = Since()
 
     def so_far(self) -> Outcomes:
-        """Return the outcomes as they are by now."""
+        """Return the outcomes as they are by now: what is not looked up yet is UNKNOWN."""
         outcomes = super().so_far()
+        doubt_refusals(self.commands, outcomes)
         outcomes.replies = [written(reply) for reply in outcomes.replies]
+        for place in outcomes.resent if self.only_missing else ():
+            if outcomes.replies[place] is False:  # perhaps by its own first sending
+                outcomes.replies[place] = UNKNOWN
         return outcomes
 
 

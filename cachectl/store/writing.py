@@ -13,6 +13,7 @@ CHANGES: Final = frozenset({b"SET", b"RESTORE", b"UNLINK"})
 """The commands of ours that change data."""
 SMALL: Final = 1024 * 1024
 """Bytes of values that are packed at once, and so are in memory twice."""
+KEPT: Final = 16 * 1024
 
 
 def milliseconds(seconds: float) -> int:
@@ -65,10 +66,17 @@ def _tail(
     return head, b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
-@lru_cache(maxsize=8192)
-def _length(size: int) -> bytes:
-    """Return the length of a word as the protocol writes it."""
-    return b"$%d\r\n" % size
+class _Lengths(dict[int, bytes]):
+    """The lengths of words as the protocol writes them; those of usual words are kept."""
+
+    def __missing__(self, size: int) -> bytes:
+        text = b"$%d\r\n" % size
+        if size < KEPT:
+            self[size] = text
+        return text
+
+
+_length = _Lengths().__getitem__
 
 
 def write_command(entry: Entry, *, only_missing: bool) -> Command:

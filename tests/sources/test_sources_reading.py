@@ -55,12 +55,14 @@ def test_groups_keep_their_limits() -> None:
     assert [len(g.texts) for g in groups(b"y" * 500 + b"\n" + data * 2, max_bytes=300)] == [1, 2]
 
 
-def test_groups_are_filled_over_the_edges_of_blocks() -> None:
-    """A file that is read in many blocks still gives full groups."""
+def test_a_line_that_lies_in_two_blocks_is_one() -> None:
+    """The lines of each block are a group; one that goes over the edge is whole, in the next."""
     line = b"x" * 249 + b"\n"
     count = 3 * BLOCK // len(line)
-    sizes = [len(g.texts) for g in groups(line * count)]
-    assert sizes == [500] * (count // 500) + [count % 500]
+    found = list(groups(line * count, max_lines=1000))
+    assert [text for group in found for text in group.texts] == [line[:-1]] * count
+    assert [len(group.texts) for group in found] == [BLOCK // 250] * 3
+    assert [group.first for group in found] == [1, 525, 1049]
 
 
 def test_what_has_come_is_not_held_back() -> None:
@@ -71,9 +73,9 @@ def test_what_has_come_is_not_held_back() -> None:
 
         async def follow() -> None:
             async with aclosing(line_groups("-", stdin=stdin, max_lines=500)) as lines:
-                assert await anext(lines) == Lines(1, b"first")
+                assert await anext(lines) == Lines(1, [b"first"])
                 writer.write(b"ond\n")
-                assert await anext(lines) == Lines(2, b"second")
+                assert await anext(lines) == Lines(2, [b"second"])
                 writer.close()  # or the thread would wait for ever
 
         asyncio.run(follow())
@@ -184,9 +186,9 @@ def test_a_line_without_end_is_a_problem_and_not_kept(
     monkeypatch.setattr(reading, "MAX_LINE", 100)
     data = b"before\n" + b"c4n4ry" * 1000 + end
     found = groups(data)
-    assert found[0] == Lines(1, b"before")
-    assert found[1] == Lines(2, b"", 1, "the line is longer than 100 bytes")
-    assert found[2:] == ([Lines(3, b"after")] if b"after" in end else [])
+    assert found[0] == Lines(1, [b"before"])
+    assert found[1] == Lines(2, [], "the line is longer than 100 bytes")
+    assert found[2:] == ([Lines(3, [b"after"])] if b"after" in end else [])
 
 
 def test_the_longest_line_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
