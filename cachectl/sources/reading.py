@@ -20,10 +20,12 @@ from cachectl.sources.feed import in_thread
 from cachectl.values import safe
 
 STDIN: Final = "-"
-BLOCK: Final = 128 * 1024
-"""Bytes asked for at a time: some hundred lines, and still in the processor's cache."""
-AHEAD: Final = 8
-"""Pieces that are read ahead: while the loop is at work, the thread may not get its turn."""
+BLOCK: Final = 512 * 1024
+"""Bytes asked for at a time: each time the thread waits for its turn while the loop is at work."""
+AHEAD: Final = 2
+"""Blocks that are read ahead."""
+PART: Final = 128 * 1024
+"""Bytes cut into lines at a time: some hundred lines, and still in the processor's cache."""
 MAX_LINE: Final = MAX_KEY
 """The longest line in bytes, so that neither its key nor its value is more than a server takes."""
 MAX_BYTES: Final = 1_000_000
@@ -58,9 +60,10 @@ async def line_groups(
     cutter = _Cutter(max_lines, max_bytes)
     async with aclosing(in_thread(_pieces(source, stdin), AHEAD)) as pieces:
         while isinstance(piece := await _next(pieces, source, cutter), bytes):
-            cutter.feed(piece)
-            while cutter.ready:
-                yield cutter.ready.popleft()  # nothing of it is held here: it may be large
+            for start in range(0, len(piece), PART):
+                cutter.feed(piece[start : start + PART])
+                while cutter.ready:
+                    yield cutter.ready.popleft()  # nothing of it is held here: it may be large
     if piece is not None:
         raise piece
     cutter.finish()

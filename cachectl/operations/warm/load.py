@@ -6,6 +6,7 @@ from contextlib import aclosing
 from time import time
 from typing import BinaryIO
 
+from cachectl.errors import CachectlError
 from cachectl.models import Batch, Entries, Entry
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.tally import Tally
@@ -37,15 +38,29 @@ async def _unhurried(
     batches: AsyncGenerator[Batch, None], cache: Into
 ) -> AsyncGenerator[Batch, None]:
     """Yield the batches; while the next one is not there yet, let what was sent be answered."""
+    loop = asyncio.get_running_loop()
+    landing: list[asyncio.Task[None]] = []
+
+    def land() -> None:
+        landing.append(loop.create_task(cache.land()))
+
     while True:
-        coming = asyncio.ensure_future(anext(batches, None))
+        timer = loop.call_later(PAUSE, land)  # a task for each batch would cost ten times as much
+        batch = failure = None
         try:
-            done, _ = await asyncio.wait({coming}, timeout=PAUSE)
-            if not done:
-                await cache.land()
-            batch = await coming
+            batch = await anext(batches, None)
+        except CachectlError as error:
+            failure = error
+        except asyncio.CancelledError:
+            for task in landing:
+                task.cancel()
+            raise
         finally:
-            coming.cancel()
+            timer.cancel()
+        if landing:  # awaited alone: two must not read the same replies
+            await landing.pop()
+        if failure is not None:
+            raise failure
         if batch is None:
             return
         yield batch
