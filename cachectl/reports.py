@@ -282,6 +282,7 @@ class ExportReport:
     reasons: dict[str, int]
     stopped: Stopped | None
     errors: tuple[Problem, ...]
+    held_back_seconds: float = 0.0
     error: CachectlError | None = None
 
     @property

@@ -121,6 +121,7 @@ async def export(
         size=sink.size,
         restarts=account.restarts,
         seconds=perf_counter() - start,
+        held_back_seconds=store.pace.held_back,
         reasons=dict(account.reasons),
         stopped=stop.reason or _ended_by(error),
         errors=tuple(account.errors),

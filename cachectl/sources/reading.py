@@ -4,12 +4,14 @@ Everything is read unbuffered. A thread that is blocked in a `BufferedReader` ho
 interpreter that exits meanwhile aborts on it ("could not acquire lock … at interpreter shutdown").
 """
 
+import asyncio
 import os
+import stat
 import zlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, aclosing, closing, nullcontext
 from functools import partial
 from itertools import accumulate, chain
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -20,12 +22,10 @@ from cachectl.sources.feed import in_thread
 from cachectl.values import safe
 
 STDIN: Final = "-"
-BLOCK: Final = 512 * 1024
-"""Bytes asked for at a time: each time the thread waits for its turn while the loop is at work."""
-AHEAD: Final = 2
-"""Blocks that are read ahead."""
-PART: Final = 128 * 1024
-"""Bytes cut into lines at a time: some hundred lines, and still in the processor's cache."""
+BLOCK: Final = 128 * 1024
+"""Bytes asked for at a time: some hundred lines, and still in the processor's cache."""
+AHEAD: Final = 8
+"""Blocks that are read ahead in a thread, which gets its turn only now and then."""
 MAX_LINE: Final = MAX_KEY
 """The longest line in bytes, so that neither its key nor its value is more than a server takes."""
 MAX_BYTES: Final = 1_000_000
@@ -52,23 +52,44 @@ async def line_groups(
 ) -> AsyncGenerator[Lines, None]:
     """Yield the lines of `source` (a path, or `-` for stdin) as soon as they are read.
 
-    Only reading and inflating go on in a thread, and most of it without the interpreter's lock: two
-    threads that both run Python fight for it, and the loop loses. Nothing may have been read from
-    `stdin` through its buffer before. Raises `InputError` when the source cannot be read, or not to
-    its end; what came before has been yielded by then.
+    What may keep one waiting (stdin, a named pipe) is read in a thread, and gzip is inflated there;
+    nothing else is done there: two threads that both run Python fight for the interpreter's lock, and
+    the loop loses. Nothing may have been read from `stdin` through its buffer before. Raises
+    `InputError` when the source cannot be read, or not to its end; what came before has been yielded
+    by then.
     """
     cutter = _Cutter(max_lines, max_bytes)
-    async with aclosing(in_thread(_pieces(source, stdin), AHEAD)) as pieces:
+    read = _pieces(source, stdin)
+    feed = _in_turns(read) if _is_plain_file(source) else in_thread(read, AHEAD)
+    async with aclosing(feed) as pieces:
         while isinstance(piece := await _next(pieces, source, cutter), bytes):
-            for start in range(0, len(piece), PART):
-                cutter.feed(piece[start : start + PART])
-                while cutter.ready:
-                    yield cutter.ready.popleft()  # nothing of it is held here: it may be large
+            cutter.feed(piece)
+            while cutter.ready:
+                yield cutter.ready.popleft()  # nothing of it is held here: it may be large
     if piece is not None:
         raise piece
     cutter.finish()
     while cutter.ready:
         yield cutter.ready.popleft()
+
+
+def _is_plain_file(source: str) -> bool:
+    """Whether a source is a file on the disk that is read as it is."""
+    try:
+        if source == STDIN or not stat.S_ISREG(os.stat(source).st_mode):
+            return False
+        with open(source, "rb", buffering=0) as file:
+            return file.read(len(_GZIP)) != _GZIP
+    except (OSError, ValueError):
+        return False
+
+
+async def _in_turns(pieces: Generator[bytes, None, None]) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces; between two of them the loop gets its turn."""
+    with closing(pieces):
+        for piece in pieces:
+            yield piece
+            await asyncio.sleep(0)
 
 
 def named(source: str) -> str:

@@ -77,7 +77,7 @@ class Lane:
 
     def _begin_anew(self) -> None:
         """Forget a silence in which nothing was waited for: whoever brings the works took that time."""
-        if self._flight is not None and self._flight.idle:
+        if self._flight is not None:
             self._flight.progress()
         elif self._rested:
             self._tries.progress()

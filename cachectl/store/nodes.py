@@ -138,8 +138,9 @@ class Nodes:
         where = node.connector.where
         return ReadOnlyServerError(f"READONLY {where} is a replica and takes no writes", hint)
 
-    def _lanes(self, tries: Tries | None = None) -> Lanes:
-        return Lanes(self._topology, self._patience, self.pace, self._connector.user, tries)
+    def _lanes(self, tries: Tries | None = None, pace: Pace | None = None) -> Lanes:
+        how = pace or self.pace
+        return Lanes(self._topology, self._patience, how, self._connector.user, tries)
 
     async def run(
         self, commands: Sequence[Command], keys: list[bytes], tries: Tries | None = None

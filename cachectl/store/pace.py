@@ -27,7 +27,7 @@ class Sizes(NamedTuple):
     ahead: int
 
 
-GENTLE = Sizes(page=200, burst=100, ahead=0)
+GENTLE = Sizes(page=200, burst=150, ahead=0)
 """Leaves the server idle between two steps, while the next one is prepared."""
 FULL = Sizes(page=1000, burst=1000, ahead=100_000)
 """Keeps the server busy. SCAN's COUNT is never more: a page is one command, that blocks all others."""
@@ -62,6 +62,8 @@ class Brake:
         self.share = 1.0
         self.asked: float | None = None
         """When the look was begun that has no answer yet (`perf_counter`)."""
+        self.held_back = 0.0
+        """Seconds of pauses so far."""
         self._recent: deque[float] = deque(maxlen=self.RECENT)
 
     def note(self, latency: float) -> None:
@@ -85,7 +87,7 @@ class Brake:
 class Pace:
     """What every step of bulk work asks before it is sent.
 
-    `rate` caps entries or keys a second. `held_back` counts the seconds that the brake took.
+    `rate` caps entries or keys a second.
     """
 
     def __init__(
@@ -97,7 +99,17 @@ class Pace:
         self._smooth = None if rate is None else max(1, int(rate / STEPS))
         self._begun = perf_counter()
         self.brake = None if max_latency is None else Brake(max_latency)
-        self.held_back = 0.0
+
+    def uncapped(self) -> "Pace":
+        """Return the same pace without the rate: for what more is asked of keys that were counted."""
+        pace = Pace(self._sizes)
+        pace.brake = self.brake
+        return pace
+
+    @property
+    def held_back(self) -> float:
+        """Seconds that the brake took."""
+        return 0.0 if self.brake is None else self.brake.held_back
 
     @property
     def page(self) -> int:
@@ -135,7 +147,7 @@ class Pace:
             braked = perf_counter()
             await self._hold(self.brake, start - self._begun)
             self._begun = perf_counter()
-            self.held_back += self._begun - braked
+            self.brake.held_back += self._begun - braked
         return self.limited
 
     async def _hold(self, brake: Brake, busy: float) -> None:

@@ -261,7 +261,7 @@ class Store(Nodes):
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Reader]:
         """Give a reader for group after group; what is not landed when the block ends is left."""
-        lanes = self._lanes()
+        lanes = self._lanes(pace=self.pace.uncapped())  # the walk that found the keys is capped
         try:
             yield Reader(lanes)
         finally:

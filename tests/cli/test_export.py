@@ -123,6 +123,7 @@ def test_a_file_is_private_and_its_report_stands_on_stdout(
     assert fields == {
         "command": "export", "profile": None, "server": server.url, "exit_code": 0,
         "file": "b.jsonl", "entries": 1, "failed": 0, "reasons": {}, "bytes": 35, "restarts": 0,
+        "held_back_seconds": 0.0,
         "stopped": None, "errors": [], "error": None,
     }  # fmt: skip
     assert Path("b.jsonl").read_bytes() == b'{"key":"n:a","value":1,"ttl":null}\n'

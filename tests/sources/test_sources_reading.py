@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cachectl.errors import InputError
 from cachectl.sources import reading
-from cachectl.sources.reading import BLOCK, PART, Lines, line_groups
+from cachectl.sources.reading import BLOCK, Lines, line_groups
 from tests.sources.collecting import collect_into, collected
 
 
@@ -42,7 +42,6 @@ def test_lines_come_out_as_they_went_in(
     data = b"\n".join(lines) + b"\n" if lines else b""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "BLOCK", block)
-        patch.setattr(reading, "PART", 3)
         patch.setattr(reading, "_GZIP", b"not gzip" * 9)
         patch.setattr(reading, "_UTF_16", ())
         patch.setattr(reading, "_BOM", b"not a mark" * 9)
@@ -57,12 +56,12 @@ def test_groups_keep_their_limits() -> None:
 
 
 def test_a_line_that_lies_in_two_blocks_is_one() -> None:
-    """The lines of each part are a group; one that goes over the edge is whole, in the next."""
+    """The lines of each block are a group; one that goes over the edge is whole, in the next."""
     line = b"x" * 249 + b"\n"
-    count = 3 * PART // len(line)
+    count = 3 * BLOCK // len(line)
     found = list(groups(line * count, max_lines=1000))
     assert [text for group in found for text in group.texts] == [line[:-1]] * count
-    assert [len(group.texts) for group in found] == [PART // 250] * 3
+    assert [len(group.texts) for group in found] == [BLOCK // 250] * 3
     assert [group.first for group in found] == [1, 525, 1049]
 
 

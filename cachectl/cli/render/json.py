@@ -238,6 +238,7 @@ def export(report: "ExportReport", head: Fields, path: str, exit_code: int) -> F
         "restarts": report.restarts,
         "seconds": round(report.seconds, 6),
         "rate": round(report.rate, 3),
+        "held_back_seconds": round(report.held_back_seconds, 6),
         "stopped": report.stopped,
         "errors": _errors(report.errors),
         "error": report.error.as_dict() if report.error else None,

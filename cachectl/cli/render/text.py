@@ -158,6 +158,7 @@ def export(report: "ExportReport", server: str, path: str | None = None) -> "Ite
     size = f"{format_size(report.size)}, {report.rate:.0f}/s"
     seconds = format_duration(report.seconds)
     yield f"exported {report.entries} entries from {server}{into} in {seconds} ({size})"
+    yield from _held_back(report)
     if report.restarts:
         yield f"  begun anew {report.restarts} times: keys may be there twice"
     if report.failed:
@@ -171,7 +172,9 @@ def export(report: "ExportReport", server: str, path: str | None = None) -> "Ite
         yield "  no file was written: it would not be whole"
 
 
-def _held_back(report: "WarmReport | FlushReport | StatsReport") -> "Iterator[str]":
+def _held_back(
+    report: "WarmReport | FlushReport | StatsReport | ExportReport",
+) -> "Iterator[str]":
     if report.held_back_seconds:
         seconds = format_duration(report.held_back_seconds)
         yield f"  held back {seconds} by --max-latency"
