@@ -5,6 +5,7 @@ Nobody above this room sees a node, a slot, a driver's type or the server's -1 a
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from itertools import compress
 from time import perf_counter
 from typing import Any, Final, Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from cachectl.errors import (
 )
 from cachectl.errors import WrongTypeError as WrongType
 from cachectl.models import Entries, Entry
+from cachectl.store.errors import any_refused
 from cachectl.store.facts import VERBS, Fact, FactPage, told
 from cachectl.store.hints import explained
 from cachectl.store.info import identity, parse_info
@@ -36,6 +38,10 @@ __all__ = ["KEEP", "Keep", "Store", "Vitals"]
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cachectl.reports import KeyInfo
+
+
+GROUP = 50
+"""Keys that one UNLINK of a walk removes: the server takes a third of the time less than for each."""
 
 
 class Keep:
@@ -218,10 +224,18 @@ class Store(Nodes):
 
         `choose` is called right before its keys are sent; once `going` is false, nothing more is.
         """
-        walk = Walk(match, ((b"UNLINK",),), choose, going)
+        walk = Walk(match, ((b"UNLINK",),), choose, going, group=GROUP)
         async with aclosing(self._walk(walk)) as found:
             async for page in found:
-                yield page
+                yield page if not any_refused(page.replies) else await self._one_by_one(page)
+
+    async def _one_by_one(self, page: Page) -> Page:
+        """Remove those keys of a page one by one whose group was refused: for one of them, perhaps."""
+        refused = [isinstance(reply, CachectlError) for reply in page.replies]
+        outcomes = await self.unlink(list(compress(page.keys, refused)))
+        alone = iter(outcomes.replies)
+        replies = [next(alone) if no else r for r, no in zip(page.replies, refused, strict=True)]
+        return page._replace(replies=replies)
 
     async def fact_pages(
         self,
