@@ -27,7 +27,7 @@ VALUE_FIELDS = ("value", "value_base64", "dump")
 
 
 def entry_batches(
-    source: str, *, stdin: BinaryIO, max_entries: int = 1000, max_bytes: int = MAX_BYTES
+    source: str, *, stdin: BinaryIO, max_entries: int = 2000, max_bytes: int = MAX_BYTES
 ) -> AsyncGenerator[Batch, None]:
     """Yield the entries of `source` in order, and its bad lines as problems.
 

@@ -22,9 +22,9 @@ from cachectl.sources.feed import in_thread
 from cachectl.values import safe
 
 STDIN: Final = "-"
-BLOCK: Final = 128 * 1024
-"""Bytes asked for at a time: some hundred lines, and still in the processor's cache."""
-AHEAD: Final = 8
+BLOCK: Final = 256 * 1024
+"""Bytes asked for at a time: a thousand lines, and still in the processor's cache."""
+AHEAD: Final = 4
 """Blocks that are read ahead in a thread, which gets its turn only now and then."""
 MAX_LINE: Final = MAX_KEY
 """The longest line in bytes, so that neither its key nor its value is more than a server takes."""

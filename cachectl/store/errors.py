@@ -181,7 +181,12 @@ _REJECTED = (errors.NotReadyError, errors.BusyError)
 
 def any_refused(replies: Iterable[object]) -> bool:
     """Whether one of our errors is among replies: quick where none is, as nearly always."""
-    return any(issubclass(kind, CachectlError) for kind in set(map(type, replies)))
+    return any_error(set(map(type, replies)))
+
+
+def any_error(kinds: Iterable[type]) -> bool:
+    """Whether one of our errors is among the types of replies."""
+    return any(issubclass(kind, CachectlError) for kind in kinds)
 
 
 def is_rejected(error: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import hiredis
 
 from cachectl.errors import CachectlError, LostError, SilenceError
-from cachectl.store.errors import any_refused, from_reply, not_redis
+from cachectl.store.errors import any_error, from_reply, not_redis
 from cachectl.units import format_duration
 
 CHUNK = 256 * 1024
@@ -146,10 +146,11 @@ class Wire:
                     _bear(timeout, silence)
         except (TimeoutError, OSError, hiredis.ProtocolError) as error:
             raise self._lost(error, silence) from None
-        if len(replies) > self._pending or hiredis.PushNotification in set(map(type, replies)):
+        kinds = set(map(type, replies))
+        if len(replies) > self._pending or hiredis.PushNotification in kinds:
             raise self._unasked()
         self._pending -= len(replies)
-        return Received(replies, size, any_refused(replies))
+        return Received(replies, size, any_error(kinds))
 
     def _parsed(self) -> list[Any]:
         """Return the replies that are whole by now."""

@@ -7,7 +7,7 @@ from cachectl.store.lanes import Lanes, Sent
 from cachectl.store.settle import Since, doubt_refusals, settle_batch
 from cachectl.store.stream import UNKNOWN, Outcomes
 from cachectl.store.wire import Command
-from cachectl.store.writing import write_commands, written
+from cachectl.store.writing import Lengths, write_commands, written
 
 Look = Callable[[list[Command], list[bytes]], Awaitable[Outcomes]]
 """Sends commands for keys and waits for their outcomes."""
@@ -24,9 +24,10 @@ class Writing(Sent):
 
     def __init__(self, entries: Entries, *, only_missing: bool) -> None:
         """Take entries whose TTLs are decided on; each key is written as often as it comes."""
-        super().__init__(write_commands(entries, only_missing=only_missing))
+        lengths = Lengths.of(entries)
+        super().__init__(write_commands(entries, lengths, only_missing=only_missing))
         self.entries = entries
-        self.size = sum(map(len, entries.keys)) + sum(map(len, entries.values))
+        self.size = sum(lengths.keys) + sum(lengths.values)
         self.only_missing = only_missing
         self.since = Since()
 

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from itertools import repeat
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from cachectl.config.settings import Unset
 from cachectl.errors import CachectlError
@@ -36,20 +36,31 @@ def lifetime(ttl: float | Unset | None) -> float | None:
     return ttl
 
 
-def write_commands(entries: Entries, *, only_missing: bool) -> list[Command]:
+class Lengths(NamedTuple):
+    """The bytes of each key and of each value of some entries."""
+
+    keys: list[int]
+    values: list[int]
+
+    @classmethod
+    def of(cls, entries: Entries) -> Self:
+        """Measure the entries."""
+        return cls(list(map(len, entries.keys)), list(map(len, entries.values)))
+
+
+def write_commands(entries: Entries, lengths: Lengths, *, only_missing: bool) -> list[Command]:
     """Return the commands that write entries, each one whole.
 
     Those of a small batch are packed at once, by columns: all of a load goes through here.
     """
-    sizes = list(map(len, entries.values))
-    if sum(sizes) > SMALL or True in entries.dumps:
+    if sum(lengths.values) > SMALL or True in entries.dumps:
         return [write_command(entry, only_missing=only_missing) for entry in entries]
     tails = map(_tail, entries.ttls, entries.expiries, repeat(only_missing))
-    lengths = zip(map(_length, map(len, entries.keys)), map(_length, sizes), strict=True)
+    packed = zip(map(_length, lengths.keys), map(_length, lengths.values), strict=True)
     return [
         b"".join((head, key_length, key, b"\r\n", length, value, tail))
         for key, value, (head, tail), (key_length, length) in zip(
-            entries.keys, entries.values, tails, lengths, strict=True
+            entries.keys, entries.values, tails, packed, strict=True
         )
     ]
 

@@ -145,7 +145,7 @@ def test_a_line_that_is_too_long_ends_the_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "MAX_LINE", 1000)
-    message = refusal(tmp_path, b"key,value\nk," + b"1" * 200_000 + b"\n")
+    message = refusal(tmp_path, b"key,value\nk," + b"1" * 400_000 + b"\n")
     assert message == "line 2: the line is longer than 1000 bytes"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cachectl.errors import BusyError, CachectlError
 from cachectl.models import Entries, Entry
-from cachectl.store.pace import FULL, GENTLE, Pace
+from cachectl.store.pace import FULL, GENTLE, Pace, Sizes
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT, WINDOW
 from cachectl.store.writer import Writer, Writing
@@ -20,6 +20,8 @@ from tests.store.stores import PATIENT, entry, final, run, timed, until
 from tests.store.test_store_resent import busy_for_the_first
 
 MB = 1_000_000
+
+HUNDREDS = Sizes(page=100, burst=100, ahead=0)
 
 
 def writing(entries: Sequence[Entry], *, only_missing: bool = False) -> Writing:
@@ -198,7 +200,7 @@ def test_after_a_lane_gave_up_all_that_follows_is_unsent(
     run(server, work, PATIENT._replace(total=0.5))
 
 
-@pytest.mark.parametrize("sizes", [GENTLE, FULL])
+@pytest.mark.parametrize("sizes", [HUNDREDS, FULL])
 @pytest.mark.parametrize("answers", [0, 1, 250, 777])
 def test_cancelled_in_the_middle_it_says_what_was_sent_and_answered(
     server: ServerProcess, sizes: Any, answers: int
@@ -214,7 +216,7 @@ def test_cancelled_in_the_middle_it_says_what_was_sent_and_answered(
             async with store.writer() as writer:
                 task = asyncio.ensure_future(all_settled(writer, batches))
                 steps = [i + j for i in range(0, 2000, 250) for j in (100, 200, 250)]
-                sent = min(s for s in steps if s > answers) if sizes is GENTLE else 2000
+                sent = min(s for s in steps if s > answers) if sizes is HUNDREDS else 2000
                 await until(lambda: server.raw("DBSIZE") == sent)
                 await asyncio.sleep(0.1)  # the replies that are let through are read
                 task.cancel()
@@ -281,7 +283,7 @@ def test_cancelled_while_the_rest_is_sent_it_does_not_say_unsent(server: ServerP
                 yield CUT  # the first hundred are answered
 
         async def work(store: Store) -> None:
-            store.pace = Pace(GENTLE)
+            store.pace = Pace(HUNDREDS)
             await store.ping()
             proxy.plan = plan
             async with store.writer() as writer:
