@@ -13,6 +13,7 @@ from cachectl.errors import (
     BusyError,
     CachectlError,
     DeniedError,
+    LostError,
     ServerError,
     UnreachableError,
 )
@@ -28,7 +29,7 @@ from cachectl.store.pool import Pool
 from cachectl.store.reader import Reader
 from cachectl.store.scan import Page, Walk
 from cachectl.store.settle import Found, Since, settle
-from cachectl.store.stream import VALUE, Outcomes
+from cachectl.store.stream import VALUE, Outcomes, Unanswered
 from cachectl.store.wire import Greeting
 from cachectl.store.writer import Writer, Writing
 from cachectl.store.writing import milliseconds, seconds_left
@@ -227,15 +228,29 @@ class Store(Nodes):
         walk = Walk(match, ((b"UNLINK",),), choose, going, group=GROUP)
         async with aclosing(self._walk(walk)) as found:
             async for page in found:
-                yield page if not any_refused(page.replies) else await self._one_by_one(page)
+                if not any_refused(page.replies):
+                    yield page
+                    continue
+                alone, lost = await self._one_by_one(page)
+                yield alone
+                if lost is not None:  # the walk itself goes on, and would pass as a clean one
+                    raise lost
 
-    async def _one_by_one(self, page: Page) -> Page:
-        """Remove those keys of a page one by one whose group was refused: for one of them, perhaps."""
+    async def _one_by_one(self, page: Page) -> tuple[Page, CachectlError | None]:
+        """Remove those keys of a page one by one whose group was refused: for one of them, perhaps.
+
+        Returns why, when not all of them were answered.
+        """
         refused = [isinstance(reply, CachectlError) for reply in page.replies]
         outcomes = await self.unlink(list(compress(page.keys, refused)))
         alone = iter(outcomes.replies)
         replies = [next(alone) if no else r for r, no in zip(page.replies, refused, strict=True)]
-        return page._replace(replies=replies)
+        lost = outcomes.error or outcomes.doubt
+        if lost is None and any(isinstance(reply, Unanswered) for reply in outcomes.replies):
+            lost = LostError(
+                "every connection broke on removing a key: whether it is gone is unknown"
+            )
+        return page._replace(replies=replies), lost
 
     async def fact_pages(
         self,

@@ -372,6 +372,22 @@ def test_a_removal_on_which_every_connection_breaks_is_not_proven(server: Server
     assert not report.proven
 
 
+def test_a_group_that_is_refused_and_then_lost_one_by_one_is_no_clean_pass(server: ServerProcess):
+    """The walk goes on over its own connection: without an answer for these keys it proves nothing."""
+    server.fill("a:", 10)
+    server.raw("SET", "a:kept", "1")
+    user = user_with(server, "+scan", "+unlink", "+info", *(f"~a:{n}" for n in range(10)))
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        alone = chunk.direction == "up" and b"*2\r\n$6\r\nUNLINK" in chunk.data
+        yield CUT if alone else chunk.data
+
+    with Proxy(server, plan) as proxy:
+        report = flushed(proxy, b"a", user=user, timeout=2.0)
+    assert (report.exit_code, report.deleted_exact, report.proven) == (3, False, False)
+    assert (report.remaining, report.written_meanwhile) == (None, None)
+
+
 def test_refused_keys_are_met_again_and_counted_once_when_a_pass_begins_anew(
     server: ServerProcess,
 ):
