@@ -118,6 +118,7 @@ class _Cycle:
         self._walk = walk
         self._asked: deque[_Asked] = deque()
         self._ready: deque[Page] = deque()
+        self._rejection: CachectlError | None = None
 
     async def pages(self) -> AsyncGenerator[Page, None]:
         """Yield the pages to the end of the cycle, or of the going."""
@@ -130,6 +131,8 @@ class _Cycle:
                 await self._ask(*found)
             while self._ready:  # while these are looked at, the server is at the next
                 yield self._ready.popleft()
+            if self._rejection is not None:  # "not now": only another cycle meets these keys again
+                raise self._rejection
 
     def broken_off(self) -> list[Page]:
         """Return what is known of the pages that were on their way."""
@@ -178,6 +181,8 @@ class _Cycle:
 
     def _page(self, keys: list[bytes], replies: list[Any]) -> Page:
         if any_refused(replies):
+            rejected = (reply for reply in replies if is_rejected(reply))
+            self._rejection = self._rejection or next(rejected, None)
             replies = [UNSENT if is_rejected(reply) else reply for reply in replies]
         group = self._walk.group
         if group > 1:

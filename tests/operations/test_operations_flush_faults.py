@@ -372,6 +372,27 @@ def test_a_removal_on_which_every_connection_breaks_is_not_proven(server: Server
     assert not report.proven
 
 
+def test_removals_that_were_told_not_now_are_met_again(server: ServerProcess):
+    """BUSY to the removals alone, the walk goes on: another pass removes them, before it ends with 0."""
+    server.fill("a:", 10)
+    told: list[int] = []
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        if chunk.direction == "down" and chunk.data.startswith(b":10\r\n") and not told:
+            told.append(chunk.connection)
+            server.fill("a:", 10)  # as if none had been removed
+            yield b"-BUSY it runs a script\r\n" + chunk.data.removeprefix(b":10\r\n")
+        else:
+            yield chunk.data
+
+    with Proxy(server, plan) as proxy:
+        report = flushed(proxy, b"a")
+    assert told
+    assert old_keys(server) == set()
+    assert (report.exit_code, report.passes, report.remaining) == (0, 2, 0)
+    assert (report.matched, report.deleted) == (10, 10)
+
+
 def test_a_group_that_is_refused_and_then_lost_one_by_one_is_no_clean_pass(server: ServerProcess):
     """The walk goes on over its own connection: without an answer for these keys it proves nothing."""
     server.fill("a:", 10)
