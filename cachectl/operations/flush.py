@@ -50,8 +50,10 @@ REMEMBERED = 100_000
 class _Account:
     """What happened so far; it outlives the work that is cancelled.
 
-    `in_flight` are keys whose UNLINK was sent and is not settled. `begun` tells that a key was, or may
-    have been, removed: from then on work ends with a report. `left` is what the last look found.
+    `in_flight` are keys whose UNLINK was sent and is not settled, `just_settled` those of a page whose
+    group was refused: they went one by one, while the next page was scanned already. `begun` tells
+    that a key was, or may have been, removed: from then on work ends with a report. `left` is what the
+    last look found.
     `doubtful` are keys whose UNLINK has no answer: a page or two for each broken walk.
     """
 
@@ -60,6 +62,7 @@ class _Account:
     failed: Counter[Name] = field(default_factory=Counter)
     deleted: int = 0
     in_flight: set[bytes] = field(default_factory=set)
+    just_settled: set[bytes] = field(default_factory=set)
     exact: bool = True
     begun: bool = False
     passes: int = 0
@@ -78,6 +81,7 @@ class _Account:
         self.matched -= self.failed
         self.failed.clear()
         self.refused.clear()
+        self.just_settled.clear()
         self.errors.clear()
 
     def doubt(self) -> None:
@@ -86,8 +90,8 @@ class _Account:
 
     def choose(self, keys: list[bytes]) -> list[bytes]:
         """Return the keys of a page that are to be unlinked now, and count them."""
-        if self.refused or self.in_flight:  # SCAN gives a key twice while its table shrinks
-            keys = [key for key in keys if key not in self.refused and key not in self.in_flight]
+        for met in filter(None, (self.refused, self.in_flight, self.just_settled)):
+            keys = [key for key in keys if key not in met]  # twice while its table shrinks
         found = among(keys, self.targets)
         self.found += len(found)
         self.matched.update([name for key, name in found if key not in self.doubtful])
@@ -101,10 +105,12 @@ class _Account:
         A key without an answer is met again by the next walk if it is still there.
         """
         self.in_flight.difference_update(page.keys)
+        self.just_settled.clear()
         if set(map(type, page.replies)) == {int}:
             self.deleted += sum(page.replies)
             self.begun = True
             return
+        self.just_settled.update(page.keys)
         refusals = []
         for key, reply in zip(page.keys, page.replies, strict=True):
             if isinstance(reply, int):

@@ -341,17 +341,28 @@ def test_keys_that_a_restart_brings_back_are_not_counted_exactly():
     assert not report.deleted_exact
 
 
+def cut_a_walk_after(pages: int) -> Plan:
+    """Cut the walk once, before the removals that follow so many pages reach the server."""
+    walk, seen = 0, 0
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        nonlocal walk, seen
+        if seen == pages and chunk.connection == walk and b"UNLINK" in chunk.data:
+            seen += 1
+            yield CUT
+            return
+        if seen < pages and chunk.direction == "up" and b"SCAN" in chunk.data:
+            walk, seen = chunk.connection, seen + 1
+        yield chunk.data
+
+    return plan
+
+
 def test_a_scan_cut_with_the_removals_of_its_page_begins_anew(server: ServerProcess):
     """They go out together: what became of these is not known, and the count says so."""
     server.fill("a:", 1000)
-    scans = 0
 
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal scans
-        scans += b"SCAN" in chunk.data and chunk.direction == "up"
-        yield CUT if scans == 3 and b"SCAN" in chunk.data else chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, cut_a_walk_after(pages=2)) as proxy:
         report = flushed(proxy, b"a")
     assert (report.exit_code, report.remaining) == (0, 0)
     assert (report.matched, report.passes) == (1000, 2)
@@ -416,18 +427,40 @@ def test_refused_keys_are_met_again_and_counted_once_when_a_pass_begins_anew(
     server.fill("a:free:", 3000)
     server.fill("a:kept:", 600)
     user = user_with(server, "+scan", "+unlink", "+info", "~a:free:*")
-    scans = 0
 
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal scans
-        scans += b"SCAN" in chunk.data and chunk.direction == "up"
-        yield CUT if scans == 9 and b"SCAN" in chunk.data else chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, cut_a_walk_after(pages=8)) as proxy:
         report = flushed(proxy, b"a", user=user)
     assert (report.deleted, report.failed, report.matched) == (3000, 600, 3600)
     assert (report.passes, report.remaining, report.written_meanwhile) == (2, 600, 0)
     assert len(report.errors) == 20
+
+
+def test_a_key_that_went_alone_is_not_counted_again_by_the_page_scanned_meanwhile(
+    server: ServerProcess,
+):
+    """A shrinking table names a key twice: on a refused page, and on the next, asked for before."""
+    server.fill("a:free:", 50)
+    server.fill("a:kept:", 50)
+    user = user_with(server, "+scan", "+unlink", "+info", "~a:free:*")
+
+    def twice(store: Store, walk: Walk) -> AsyncGenerator[Page, None]:
+        async def pages() -> AsyncGenerator[Page, None]:
+            if walk.verbs:
+                keys = [b"a:free:1", b"a:kept:1"]
+                denied = await store.unlink([b"a:kept:1"])
+                yield Page(walk.choose(keys), [denied.replies[0]] * 2)
+                assert walk.choose(keys) == []
+            async for page in Store._walk(store, walk):
+                yield page
+
+        return pages()
+
+    async def work(store: Store) -> FlushReport:
+        store._walk = lambda walk: twice(store, walk)  # type: ignore[assignment,method-assign,misc]
+        return await flush_with(store, b"a")
+
+    report = run(server, work, user=user)
+    assert (report.matched, report.deleted, report.failed) == (100, 50, 50)
 
 
 @contextlib.asynccontextmanager
