@@ -456,7 +456,7 @@ def test_a_key_that_went_alone_is_not_counted_again_by_the_page_scanned_meanwhil
         return pages()
 
     async def work(store: Store) -> FlushReport:
-        store._walk = lambda walk: twice(store, walk)  # type: ignore[assignment,method-assign,misc]
+        store._walk = lambda walk: twice(store, walk)  # type: ignore[method-assign]
         return await flush_with(store, b"a")
 
     report = run(server, work, user=user)
