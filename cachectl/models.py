@@ -99,12 +99,18 @@ class Entries(Sequence[Entry]):
 
 
 class Request(NamedTuple):
-    """What an application asks for, `count` times; `params` are there when the line brought them."""
+    """What an application asks for, `count` times; `params` are there when the line brought them.
+
+    `target` is the path and query that a log's line asked for, the first seen for the key; `size` the
+    bytes of one answer, where a log tells them.
+    """
 
     key: bytes
     params: dict[str, Any] | None = None
     count: int = 1  # type: ignore[assignment]  # shadows tuple.count, which nobody calls here
     line: int = 0
+    target: str | None = None
+    size: int | None = None
 
 
 class Problem(NamedTuple):
@@ -125,11 +131,18 @@ class Batch(NamedTuple):
 
 
 class RequestBatch(NamedTuple):
-    """Requests of one source in the order of their lines, and the lines that were bad."""
+    """Requests of one source, and the lines that were bad.
+
+    Of a log: `bad` counts all its bad lines, of which `problems` holds the first, `unrouted` those that
+    no route takes, `filtered` those of another method, status or time.
+    """
 
     source: str
     requests: list[Request]
     problems: list[Problem]
+    bad: int = 0
+    unrouted: int = 0
+    filtered: int = 0
 
 
 Stopped = Literal[
@@ -140,12 +153,18 @@ Stopped = Literal[
 
 
 class Progress(NamedTuple):
-    """How far long work is, told to whoever looks on; `total` is None where nobody knows."""
+    """How far long work is, told to whoever looks on; `total` is None where nobody knows.
+
+    `hit_rate` is the share of the ranked requests whose keys are in the cache by now, `held_back` the
+    seconds for which the work was held back.
+    """
 
     doing: str
     done: int
     total: int | None = None
     failed: int = 0
+    hit_rate: float | None = None
+    held_back: float = 0.0
 
 
 Observer = Callable[[Progress], None]

@@ -39,7 +39,8 @@ class HitRate:
     """The share of the sample's requests, weighted by count, that found their key.
 
     `before` and `after` are None where nothing was looked up; `requests` is the weighted number,
-    `keys` that of distinct keys. `met` is None when no rate was required.
+    `keys` that of distinct keys. `met` is None when no rate was required. `live` is what the server
+    itself counted afterwards.
     """
 
     before: float | None
@@ -49,6 +50,22 @@ class HitRate:
     sample: Literal["separate", "same"]
     required: float | None
     met: bool | None
+    live: "LiveHitRate | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the requests of a warm were: `requests` in all, for `keys`.
+
+    Of a log, `bad` lines could not be parsed, no route took the `unrouted` ones, and the `filtered`
+    ones were of another method, status or time.
+    """
+
+    requests: int
+    keys: int
+    bad: int
+    unrouted: int
+    filtered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +76,8 @@ class WarmReport:
     entries written a second. `error` is what ended the work: the server lost or refusing it as a whole,
     or a source that could not be read to its end (`stopped` is `input` then). It did not end it
     (`stopped` is None) when the server was replaced meanwhile: `written` entries may be gone then.
+    `part` is which part of a divided warm it was, `statuses` counts the answers of an application that
+    fills the cache by itself.
     """
 
     job: str | None
@@ -78,6 +97,9 @@ class WarmReport:
     dry_run: bool = False
     held_back_seconds: float = 0.0
     error: CachectlError | None = None
+    part: str | None = None
+    asked: Asked | None = None
+    statuses: dict[int, int] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -96,6 +118,31 @@ class WarmReport:
         gate_open = self.hit_rate is None or self.hit_rate.met is not False
         done = self.stopped is None and self.failed <= self.allowed_failures
         return 0 if done and gate_open else 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPoint:
+    """The hit rate that the `limit` most asked keys promise, and the memory they take if it is known."""
+
+    limit: int
+    hit_rate: float
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What a warm would be worth: the ranking, and the share of its requests that its top brings.
+
+    `top` are the most asked keys with their counts; `chosen` is what limit, coverage and budget take of
+    the ranking, None without any of them.
+    """
+
+    job: str | None
+    asked: Asked
+    curve: tuple[PlanPoint, ...]
+    top: tuple[tuple[bytes, int], ...]
+    chosen: PlanPoint | None
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,3 +388,23 @@ class HealthReport:
     def exit_code(self) -> int:
         """The code of monitoring plugins."""
         return {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}[self.status]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveHitRate:
+    """The hits and misses that the server itself counted in so many `seconds`, whoever asked.
+
+    `anew` is how often it was begun anew, because the server was restarted or its counters were reset:
+    only what was counted since the last time is told.
+    """
+
+    hits: int
+    misses: int
+    seconds: float
+    anew: int = 0
+
+    @property
+    def rate(self) -> float | None:
+        """Return hits / (hits + misses); None when nobody asked."""
+        lookups = self.hits + self.misses
+        return self.hits / lookups if lookups else None

@@ -63,6 +63,7 @@ MaxLatency = Annotated[
 Duration = parsed(units.duration)
 PositiveDuration = parsed(units.positive_duration)
 Share = parsed(units.share)
+Size = parsed(units.size)
 
 
 class Push(NamedTuple):

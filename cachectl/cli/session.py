@@ -130,6 +130,10 @@ class Session:
 
         return self._run(begin, stoppable=True)
 
+    def run_without_server(self, operation: "Callable[[], Awaitable[T]]") -> T:
+        """Run an operation that asks no server; a signal or the deadline ends it at once."""
+        return self._run(lambda _stop: operation(), stoppable=False)
+
     def run_embedded(self, operation: "Callable[[Embedded], Awaitable[T]]") -> T:
         """Run an operation on the embedded server itself; raise `UsageError` for another server."""
         from cachectl.store.embedded import Embedded

@@ -1,5 +1,6 @@
 """warm: entries, or requests and an origin, or jobs of the settings; the gate on the hit rate."""
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -14,16 +15,13 @@ from cachectl.cli.progress import progress
 from cachectl.cli.render import json as as_json
 from cachectl.cli.render import out, text
 from cachectl.cli.session import Session, stdin_bytes
-from cachectl.config.resolve import deploy_jobs, job
-from cachectl.config.settings import UNSET, PythonOrigin, Unset, WarmJob
-from cachectl.errors import CachectlError, UsageError
-from cachectl.units import positive_duration, share
-from cachectl.values import safe
+from cachectl.errors import CachectlError, OutputError
 
 if TYPE_CHECKING:
+    from cachectl.cli.render.reports.told import Told
     from cachectl.operations.stop import Stop
-    from cachectl.operations.warm.plan import MaxFailed, Only, Warm
-    from cachectl.reports import WarmReport
+    from cachectl.operations.warm.plan import Warm
+    from cachectl.reports import PlanReport, WarmReport
     from cachectl.store.store import Store
 
 EXAMPLES = {
@@ -58,6 +56,14 @@ def warm_command(
             help="The longest that one call may take (30s).",
         ),
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            "--workers",
+            metavar="threads|processes|dask://…",
+            help="Where a plain function runs (threads).",
+        ),
+    ] = None,
     concurrency: Annotated[
         int | None,
         typer.Option("--origin-concurrency", min=1, metavar="N", help="Calls at a time (20)."),
@@ -87,6 +93,51 @@ def warm_command(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Most asked first.")
     ] = None,
+    coverage: Annotated[
+        Any,
+        typer.Option(
+            "--coverage",
+            parser=options.Share,
+            metavar="SHARE",
+            help="As few keys as are this share of the requests.",
+        ),
+    ] = None,
+    budget: Annotated[
+        Any,
+        typer.Option(
+            "--budget",
+            parser=options.Size,
+            metavar="SIZE",
+            help="The keys that bring most hits in so much memory.",
+        ),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", metavar="N/OF|auto", help="One of several machines' shares."),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory",
+            metavar="SHARE|SIZE",
+            help="Stop before the server uses more of its maxmemory.",
+        ),
+    ] = None,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Keep a second warm of the job away meanwhile.")
+    ] = False,
+    lock_wait: Annotated[
+        Any,
+        typer.Option(
+            "--lock-wait",
+            parser=options.PositiveDuration,
+            metavar="DURATION",
+            help="Wait so long for the lock; it implies --lock.",
+        ),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only rank the requests, and tell what they promise.")
+    ] = False,
     verify: Annotated[
         list[str] | None,
         typer.Option("--verify", metavar="FILE|same", help="A sample of requests to prove it on."),
@@ -98,6 +149,15 @@ def warm_command(
         Any,
         typer.Option(
             "--min-hit-rate", parser=options.Share, metavar="SHARE", help="1 when it is lower."
+        ),
+    ] = None,
+    watch_hit_rate: Annotated[
+        Any,
+        typer.Option(
+            "--watch-hit-rate",
+            parser=options.PositiveDuration,
+            metavar="DURATION",
+            help="Then follow the server's own hits and misses.",
         ),
     ] = None,
     max_failed: Annotated[
@@ -113,24 +173,94 @@ def warm_command(
     best_effort: Annotated[
         bool, typer.Option("--best-effort", help="Turn 1, 3 and 4 into 0, with a warning.")
     ] = False,
+    report: Annotated[
+        list[str] | None,
+        typer.Option("--report", metavar="FILE", help="Write one: .md, .xml, .prom or .json."),
+    ] = None,
     pace: options.Pace = "gentle",
     rate: options.Rate = None,
     max_latency: options.MaxLatency = None,
 ) -> None:
     """Load entries, or compute what will be asked for, and prove the hit rate."""
-    said = _Said(locals())
+    from cachectl.cli.plans import Options, plans
+
+    said = Options.of(locals())
+    reports = report or []
+    if reports:
+        _formats().check(reports)
     session = Session(ctx, options.Push(pace, rate, max_latency))
-    plans = said.plans(session)
+    made = plans(said, session.settings, session.server)
+    if plan:
+        for one in made:
+            _show_plan(session, one)
+        return
     if session.server.cache.enabled:
-        _check(session, plans)
-    codes = []
-    for plan in plans:
-        if session.over:
-            session.warn(f"the job {plan.job} was not begun")
-            continue
-        run = partial(_one, session, plan)
-        codes.append(_forgiven(session, run, best_effort=best_effort))
+        _check(session, made)
+    codes: list[int] = []
+    told: list[Told] = []
+    try:
+        for one in made:
+            if session.over:
+                session.warn(f"the job {one.job} was not begun")
+                continue
+            run = partial(_told, session, one, told)
+            codes.append(_forgiven(session, run, best_effort=best_effort))
+    finally:  # a server that is not there is told as well
+        codes.append(_reported(session, reports, told))
     raise typer.Exit(_worst(codes))
+
+
+def _formats() -> Any:
+    from cachectl.cli.render.reports import formats
+
+    return formats
+
+
+def _told(session: Session, plan: "Warm", told: "list[Told]") -> int:
+    """Warm one plan, and keep how it ended for the reports."""
+    from cachectl.cli.render.reports.told import Told
+
+    where = session.server.address.text, session.server.profile
+    try:
+        report, code = _one(session, plan)
+    except CachectlError as error:
+        told.append(Told(plan.job, *where, error, error.exit_code))
+        raise
+    told.append(Told(plan.job, *where, report, code))
+    return code
+
+
+def _reported(session: Session, paths: "Sequence[str]", told: "Sequence[Told]") -> int:
+    """Write the reports; return 0, or 1 when one of them could not be written."""
+    if not (paths and told):
+        return 0
+    try:
+        _formats().write_reports(paths, told, os.environ, session.warn)
+    except OutputError as error:
+        show_error(error, as_json=session.as_json)
+        return error.exit_code
+    return 0
+
+
+def _show_plan(session: Session, plan: "Warm") -> None:
+    """Rank the requests of a plan, and show what warming them would be worth."""
+    from cachectl.cli.render import plan as rendered
+    from cachectl.operations.warm.preview import preview
+
+    async def rank() -> "PlanReport":
+        return await preview(plan, _stdin(plan.files))
+
+    report = session.run_without_server(rank)
+    with out.even_unread():
+        if session.as_json:
+            as_json.show(rendered.fields(report, session.said.command))
+        else:
+            out.lines(rendered.lines(report))
+
+
+def _stdin(files: Sequence[str]) -> Any:
+    """Return stdin, if one of the files is that."""
+    return stdin_bytes() if "-" in files else None
 
 
 def _check(session: Session, plans: "Sequence[Warm]") -> None:
@@ -144,131 +274,7 @@ def _check(session: Session, plans: "Sequence[Warm]") -> None:
             check(plan)
 
 
-class _Said:
-    """The options, and the plans that they and the settings' jobs make together."""
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        self.given = given
-        self.names: list[str] = given["names"] or []
-
-    def plans(self, session: Session) -> list["Warm"]:
-        """Return one plan for files, one for each job; raise `UsageError` for what cannot be."""
-        files = [name for name in self.names if _is_file(name)]
-        jobs = [job(session.settings, name) for name in self.names if not _is_file(name)]
-        if files and jobs:
-            msg = "files and jobs cannot be warmed by one command"
-            raise UsageError(msg, f"a file is written with its path: ./{safe(jobs[0].name)}")
-        if self.given["on_deploy"]:
-            if self.names:
-                msg = "--on-deploy and sources exclude each other"
-                raise UsageError(msg)
-            jobs = list(deploy_jobs(session.settings))
-            if not jobs:
-                msg = "no job of the settings is marked on_deploy"
-                raise UsageError(msg, "mark one: on_deploy: true")
-        if jobs:
-            if self.given["origin"]:
-                msg = "--origin is for files; a job has its own"
-                raise UsageError(msg)
-            return [self._plan(session, one) for one in jobs]
-        if files.count("-") > 1:
-            msg = "stdin is named twice"
-            raise UsageError(msg)
-        return [self._plan(session, None, tuple(files))]
-
-    def _plan(self, session: Session, of: WarmJob | None, files: tuple[str, ...] = ()) -> "Warm":
-        from cachectl.operations.warm.plan import MaxFailed, Warm
-
-        given = self.given
-        settings = session.settings
-        directory = "." if of is None or settings.path is None else str(settings.path.parent)
-        only = given["only"] or (of.only if of else None)
-        sample = tuple(given["verify"] or ()) or (of.verify.requests if of and of.verify else None)
-        required = given["min_hit_rate"]
-        if required is None and of and of.verify:
-            required = of.verify.min_hit_rate
-        jitter = given["ttl_jitter"]
-        return Warm(
-            sources=files if of is None else (of.requests or of.entries),
-            job=of.name if of else None,
-            origin=self._origin(of),
-            directory=directory,
-            namespace=given["namespace"] or (of.namespace if of else None),
-            ttl=self._ttl(of),
-            ttl_jitter=jitter if jitter is not None or of is None else of.ttl_jitter,
-            only=_only(only) if only else None,
-            limit=given["limit"] or (of.limit if of else None),
-            sample="same" if sample == ("same",) else sample,
-            required=required,
-            verify_only=given["verify_only"],
-            dry_run=given["dry_run"],
-            max_failed=MaxFailed()
-            if given["max_failed"] is None
-            else _max_failed(given["max_failed"]),
-            fail_fast=given["fail_fast"],
-            namespaces=session.server.namespaces,
-            fallback_ttl=session.server.cache.ttl,
-        )
-
-    def _origin(self, of: WarmJob | None) -> PythonOrigin | None:
-        given = self.given
-        origin = of.origin if of else None
-        if given["origin"]:
-            origin = PythonOrigin(given["origin"])
-        if origin is None:
-            return None
-        if given["origin_timeout"] is not None:
-            origin = origin._replace(timeout=given["origin_timeout"])
-        if given["concurrency"] is not None:
-            origin = origin._replace(concurrency=given["concurrency"])
-        return origin
-
-    def _ttl(self, of: WarmJob | None) -> float | None | Unset:
-        text_given = self.given["ttl"]
-        if text_given is None:
-            return of.ttl if of else UNSET
-        if text_given == "none":
-            return None
-        try:
-            return positive_duration(text_given)
-        except ValueError as error:
-            msg = f"--ttl: {error}, or none"
-            raise UsageError(msg) from None
-
-
-def _is_file(name: str) -> bool:
-    return name == "-" or "/" in name or "." in name
-
-
-def _only(given: str) -> "Only":
-    from cachectl.operations.warm.plan import Only
-
-    which, _, within = given.partition(":")
-    if which in {"missing", "all"} and not within:
-        return Only(which)  # type: ignore[arg-type]
-    try:
-        if which == "expiring":
-            return Only("expiring", positive_duration(within))
-    except ValueError as error:
-        msg = f"--only expiring: {error}"
-        raise UsageError(msg) from None
-    msg = "--only takes missing, all or expiring:DURATION"
-    raise UsageError(msg)
-
-
-def _max_failed(given: str) -> "MaxFailed":
-    from cachectl.operations.warm.plan import MaxFailed
-
-    if given.isascii() and given.isdigit():
-        return MaxFailed(number=int(given))
-    try:
-        return MaxFailed(share=share(given))
-    except ValueError:
-        msg = "--max-failed takes a number like 10, or a share like 0.1%"
-        raise UsageError(msg) from None
-
-
-def _one(session: Session, plan: "Warm") -> int:
+def _one(session: Session, plan: "Warm") -> "tuple[WarmReport, int]":
     """Warm one plan, show its report, and return its exit code."""
     from cachectl.operations.warm.run import disabled, warm
 
@@ -276,12 +282,12 @@ def _one(session: Session, plan: "Warm") -> int:
         session.warn("the cache is disabled (ENABLE_CACHE or cache.enabled): nothing is warmed")
         report = disabled(plan)
     else:
-        stdin: Any = stdin_bytes() if "-" in (*plan.sources, *(plan.sample or ())) else None
+        stdin = _stdin(plan.read)
 
         async def run(store: "Store", stop: "Stop") -> "WarmReport":
             # stdout is the report's: what an origin prints belongs to the conversation
             with progress(session) as observe, redirect_stdout(sys.stderr):
-                return await warm(store, plan, stop, observe, stdin)
+                return await warm(store, plan, stop, observe, stdin, session.say)
 
         report = session.run_stoppable(run, start_embedded=True)
     code = session.exit_code(report.exit_code, report.stopped)
@@ -292,7 +298,7 @@ def _one(session: Session, plan: "Warm") -> int:
             out.lines(text.warm(report, session.server.address.text))
     if not (report.entries or report.stopped or plan.verify_only):
         session.warn("the sources hold no entries")
-    return code
+    return report, code
 
 
 def _forgiven(session: Session, run: Any, *, best_effort: bool) -> int:

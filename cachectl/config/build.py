@@ -8,12 +8,15 @@ from cachectl.config.reader import Problem, Reader, dotted
 from cachectl.config.secrets import Credentials
 from cachectl.config.settings import (
     DEFAULT_HEALTH,
+    AccessLog,
     CacheSettings,
     ClientSettings,
     CliSettings,
+    LogFields,
     NamespaceSettings,
+    Origin,
     Profile,
-    PythonOrigin,
+    Route,
     Settings,
     Threshold,
     Tls,
@@ -23,8 +26,11 @@ from cachectl.config.settings import (
 )
 from cachectl.config.url import Address, ParsedUrl
 from cachectl.errors import ConfigError
+from cachectl.templates import route_problem
 
 _PASSWORDS: Final = ("password", "password_file", "password_command")
+_ORIGINS: Final = {"call": ("workers",), "http": ("fills", "path", "hosts", "max_size")}
+_KINDS: Final = {"call": "a call", "http": "an http"}
 _UNTRUSTED: Final = (
     "the file was found, not named, and belongs to or can be written by somebody else"
 )
@@ -170,15 +176,20 @@ class Builder:
         values = dict(given)
         if "origin" in values:
             values["origin"] = self._origin((*path, "origin"), values["origin"])
+        if "requests" in values:
+            values["requests"] = self._requests((*path, "requests"), values["requests"])
         if "verify" in values:
-            values["verify"] = Verify(**{"requests": (), **values["verify"]})
+            verify = {"requests": (), **values["verify"]}
+            here = (*path, "verify", "requests")
+            verify["requests"] = self._requests(here, verify["requests"])
+            values["verify"] = Verify(**verify)
         has = {word for word in ("requests", "entries", "origin") if (*path, word) in lines}
         if not has & {"requests", "entries"}:
             self._fail(path, "needs requests or entries", "name a file")
         elif {"requests", "entries"} <= has:
             self._fail(path, "has both requests and entries", "keep one")
         elif "requests" in has and "origin" not in has:
-            hint = "add origin: {call: package.module:callable}"
+            hint = "add origin: {call: package.module:callable}, or {http: https://…}"
             self._fail(path, "requests need an origin", hint)
         elif {"entries", "origin"} <= has:
             self._fail(path, "entries have their values already", "drop the origin")
@@ -187,10 +198,28 @@ class Builder:
             values.setdefault("on_deploy", True)
         return WarmJob(name=name, **values)
 
-    def _origin(self, path: tuple[str, ...], given: dict[str, Any]) -> PythonOrigin:
+    def _requests(self, path: tuple[str, ...], given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        route = Route(**given.get("route", {}))
+        problem = route_problem(route.path, route.key, route.params)
+        if (*path, "route") in self._reader.lines and problem:
+            self._fail((*path, "route"), problem, 'as in key: "page:{target}"')
+        made = {"route": route, "fields": LogFields(**given.get("fields", {}))}
+        return AccessLog(**{**given, **made})
+
+    def _origin(self, path: tuple[str, ...], given: dict[str, Any]) -> Origin:
+        lines = self._reader.lines
+        has = [word for word in ("call", "http") if (*path, word) in lines]
+        if len(has) != 1:
+            self._fail(path, "needs either call or http", "as in call: package.module:callable")
+        for kind, words in _ORIGINS.items():
+            for word in words:
+                if kind not in has and (*path, word) in lines:
+                    self._fail((*path, word), f"is for {_KINDS[kind]} origin", "drop it")
         if not self._trusted and "call" in given:
             self._refuse((*path, "call"), "import code")
-        return PythonOrigin(**{"call": "", **given})
+        return Origin(**given)
 
     def _health(self, given: dict[str, Any]) -> dict[str, Threshold]:
         health = dict(DEFAULT_HEALTH)

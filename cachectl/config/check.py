@@ -8,7 +8,7 @@ from cachectl.config.find import Found
 from cachectl.config.load import read
 from cachectl.config.resolve import unknown
 from cachectl.config.secrets import readable_by_others
-from cachectl.config.settings import Profile, Settings, WarmJob
+from cachectl.config.settings import Profile, Settings, WarmJob, files_of
 from cachectl.errors import ConfigError
 
 
@@ -80,9 +80,9 @@ def _sources(job: WarmJob) -> dict[tuple[str, ...], tuple[str, ...]]:
     path = ("warm", job.name)
     sample = job.verify.requests if job.verify else ()
     return {
-        (*path, "requests"): job.requests,
+        (*path, "requests"): files_of(job.requests),
         (*path, "entries"): job.entries,
-        (*path, "verify", "requests"): sample if isinstance(sample, tuple) else (),
+        (*path, "verify", "requests"): () if sample == "same" else files_of(sample),
     }
 
 

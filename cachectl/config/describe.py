@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from cachectl.config import fields
-from cachectl.config.fields import Kind, Many, Section
+from cachectl.config import fields, kinds
+from cachectl.config.fields import Either, Section, Words
+from cachectl.config.kinds import Kind, Many
 from cachectl.config.reader import Path, dotted
 from cachectl.config.secrets import Secret
 from cachectl.config.settings import UNSET, Server, Settings
@@ -56,7 +57,7 @@ class _Description:
                 kind = fields.PROFILE.fields[name].kind
                 # The arguments of the command may hold a secret.
                 row = self._row((name,), kind, value, self._own(name))
-                yield row._replace(value=[value[0]]) if kind is fields.COMMAND else row
+                yield row._replace(value=[value[0]]) if kind is kinds.COMMAND else row
         if server.address.tls:
             places = [(*self._profile, "tls")] if self._profile else []
             yield from self._rows(("tls",), fields.TLS, server.tls, places)
@@ -64,7 +65,7 @@ class _Description:
         guards = {"protected": protected_by, "read_only": server.read_only_by}
         for name, guard in guards.items():
             places = [("profiles", guard or server.profile or "", name)]
-            yield self._row((name,), fields.FLAG, guard is not None, self._origin(places))
+            yield self._row((name,), kinds.FLAG, guard is not None, self._origin(places))
 
     def shared(self) -> Iterator[Effective]:
         """Yield what a profile may change, and the thresholds."""
@@ -93,10 +94,21 @@ class _Description:
             given = any(place in self._settings.lines for place in here)
             if value is UNSET or value == () or (value is None and not given):
                 continue
-            if isinstance(field.kind, Section):
-                yield from self._rows((*path, name), field.kind, value, here)
+            kind = field.kind
+            if isinstance(kind, Either):
+                kind = (
+                    kind.section
+                    if isinstance(value, tuple) and hasattr(value, "_fields")
+                    else kind.many
+                )
+            if isinstance(kind, Section):
+                yield from self._rows((*path, name), kind, value, here)
+            elif isinstance(kind, Words):
+                for word, text in value.items():
+                    place = self._origin([(*one, word) for one in here])
+                    yield self._row((*path, name, word), kind.each, text, place)
             else:
-                yield self._row((*path, name), field.kind, value, self._origin(here))
+                yield self._row((*path, name), kind, value, self._origin(here))
 
     def _row(self, path: Path, kind: Any, value: Any, origin: str) -> Effective:
         return Effective(dotted(path), _text(kind, value), origin, _json(value))
@@ -115,10 +127,10 @@ class _Description:
 
 
 def _text(kind: Kind | Many, value: Any) -> str:
-    if kind is fields.COMMAND:
+    if kind is kinds.COMMAND:
         return f"{value[0]} …" if len(value) > 1 else str(value[0])
     if isinstance(kind, Many):
-        return value if isinstance(value, str) else ", ".join(value)
+        return value if isinstance(value, str) else ", ".join(map(kind.item.show, value))
     return kind.show(value)
 
 

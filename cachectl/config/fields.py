@@ -4,56 +4,54 @@ The reader walks a file beside it, the schema for editors is made of it, and wha
 settings follows it. Defaults stand in the types of `settings.py` and nowhere else.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from cachectl import units
-from cachectl.config.secrets import Secret
+from cachectl.config.kinds import (
+    CALL,
+    COMMAND,
+    DURATION,
+    FILES,
+    FILLS,
+    FLAG,
+    FORMAT,
+    MOMENT,
+    ONLY,
+    PATH,
+    PATIENCE,
+    RATE,
+    SECRET,
+    SERVICE,
+    SHARE,
+    SHARE_OR_SIZE,
+    SIZE,
+    STATUS,
+    TEXT,
+    TTL,
+    URL,
+    WHOLE,
+    WORKERS,
+    Kind,
+    Many,
+    or_null,
+)
 from cachectl.config.settings import (
     DEFAULT_HEALTH,
+    AccessLog,
     CacheSettings,
     ClientSettings,
     CliSettings,
+    LogFields,
     NamespaceSettings,
+    Origin,
     Profile,
-    PythonOrigin,
+    Route,
     Settings,
     Tls,
     Verify,
     WarmJob,
 )
-from cachectl.config.url import parse_url
-
-_VARIABLE: Final = r"\$\{"
-_TEXT: Final = frozenset({"str"})
-_NUMBER: Final = frozenset({"str", "int", "float"})
-
-
-class Kind(NamedTuple):
-    """What a single value must be.
-
-    `tags` is what YAML may take it for, `parse` turns its text into the value or raises
-    `ValueError` with what was expected, `json` is its JSON Schema, and `show` makes text for people
-    of a value.
-    """
-
-    expects: str
-    parse: Callable[[str], Any]
-    json: Mapping[str, Any]
-    show: Callable[[Any], str] = str
-    tags: frozenset[str] = _TEXT
-    nullable: bool = False
-    path: bool = False
-
-
-class Many(NamedTuple):
-    """A list of values. With `alone` a single one needs no list; `word` stands for itself."""
-
-    item: Kind
-    alone: bool = False
-    word: str | None = None
 
 
 class Field(NamedTuple):
@@ -62,10 +60,17 @@ class Field(NamedTuple):
     With `inherits`, what is not given comes from the section of the same name at the top.
     """
 
-    kind: "Kind | Many | Section | Table"
+    kind: "Kind | Many | Either | Section | Table | Words"
     doc: str
     required: bool = False
     inherits: bool = False
+
+
+class Either(NamedTuple):
+    """A list of values, or keys with values in its place."""
+
+    many: Many
+    section: "Section"
 
 
 class Section(NamedTuple):
@@ -84,117 +89,11 @@ class Table(NamedTuple):
     expects: str = "a name"
 
 
-def _flag(text: str) -> bool:
-    if text.lower() not in {"true", "false"}:
-        msg = "expected true or false"
-        raise ValueError(msg)
-    return text.lower() == "true"
+class Words(NamedTuple):
+    """Names that the user chooses, each with a single value."""
 
+    each: Kind
 
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
-        msg = "expected a whole number from 1"
-        raise ValueError(msg)
-    return int(text)
-
-
-def _ttl(text: str) -> float | None:
-    return None if text == "none" else units.positive_duration(text)
-
-
-def _only(text: str) -> str:
-    word, colon, duration = text.partition(":")
-    if text not in {"missing", "all"} and (word != "expiring" or not colon):
-        msg = "expected missing, all or expiring:DURATION"
-        raise ValueError(msg)
-    if colon:
-        units.positive_duration(duration)
-    return text
-
-
-def _call(text: str) -> str:
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", text):
-        msg = "expected package.module:callable"
-        raise ValueError(msg)
-    return text
-
-
-def _text(text: str) -> str:
-    if not text or "\0" in text:
-        msg = "expected a text that is not empty and has no NUL"
-        raise ValueError(msg)
-    return text
-
-
-def _show_flag(value: object) -> str:
-    return str(value).lower()
-
-
-def show_duration(seconds: float | None) -> str:
-    """Return a duration as it is written in a settings file, exactly; `null` for None."""
-    if seconds is None:
-        return "null"
-    text = units.format_duration(seconds).replace(" ", "")
-    return text if units.duration(text) == seconds else f"{seconds!r}s"
-
-
-def _show_share(value: float | None) -> str:
-    return "null" if value is None else f"{value * 100:.6g}%"
-
-
-def _show_rate(value: float | None) -> str:
-    return "null" if value is None else f"{value:.15g}/s"
-
-
-def _text_or_number(pattern: str) -> dict[str, Any]:
-    pattern = f"^({pattern})$|{_VARIABLE}"
-    return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": pattern}]}
-
-
-_DURATION = _text_or_number(r"[0-9]+(\.[0-9]+)?|([0-9]+(\.[0-9]+)?(ms|[smhdw]))+")
-_SHARE = {
-    "anyOf": [
-        {"type": "number", "minimum": 0, "maximum": 1},
-        {"type": "string", "pattern": rf"^[0-9]+(\.[0-9]+)?%?$|{_VARIABLE}"},
-    ]
-}
-_RATE = _text_or_number(r"[0-9]+(\.[0-9]+)?(/[smh])?")
-_STRING = {"type": "string", "minLength": 1}
-
-
-def _or_null(json: Mapping[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [*json["anyOf"], {"type": "null"}]}
-
-
-TEXT: Final = Kind("text", _text, _STRING)
-PATH: Final = Kind("the path of a file", _text, _STRING, path=True)
-URL: Final = Kind("the URL of a server", parse_url, _STRING)
-SECRET: Final = Kind("text", Secret, {"type": "string"}, lambda _: "***")
-FLAG: Final = Kind("true or false", _flag, {"type": "boolean"}, _show_flag, frozenset({"bool"}))
-WHOLE: Final = Kind(
-    "a whole number from 1", _whole, {"type": "integer", "minimum": 1}, str, frozenset({"int"})
-)
-DURATION: Final = Kind(
-    "a duration like 90s or 250ms", units.duration, _DURATION, show_duration, _NUMBER
-)
-PATIENCE: Final = DURATION._replace(parse=units.positive_duration)
-TTL: Final = Kind(
-    "a duration like 15m or 7d, or null", _ttl,
-    {"anyOf": [*_DURATION["anyOf"], {"type": "null"}, {"const": "none"}]},
-    show_duration, _NUMBER, nullable=True,
-)  # fmt: skip
-SHARE: Final = Kind("a share like 50% or 0.5", units.share, _SHARE, _show_share, _NUMBER)
-RATE: Final = Kind("a rate like 500/s", units.rate, _RATE, _show_rate, _NUMBER)
-ONLY: Final = Kind(
-    "missing, all or expiring:DURATION", _only,
-    {"type": "string", "pattern": rf"^(missing|all|expiring:.+)$|{_VARIABLE}"},
-)  # fmt: skip
-CALL: Final = Kind(
-    "package.module:callable", _call, {"type": "string", "pattern": rf"^[\w.]+:[\w.]+$|{_VARIABLE}"}
-)
-COMMAND: Final = Many(TEXT)
-FILES: Final = Many(PATH, alone=True)
-SAMPLE: Final = Many(PATH, alone=True, word="same")
 
 CLIENT: Final = Section(
     {
@@ -255,24 +154,68 @@ NAMESPACE: Final = Section(
     },
     NamespaceSettings._field_defaults,
 )
+ROUTE: Final = Section(
+    {
+        "path": Field(TEXT, "The path of the lines it takes, with names: /users/{id}/profile."),
+        "key": Field(TEXT, "The key: page:{target} (path and query) or page:{path}."),
+        "params": Field(Words(TEXT), 'The parameters: "{query.lat:float}", "{id:int}", or a text.'),
+    },
+    Route._field_defaults,
+)
+LOG_FIELDS: Final = Section(
+    {
+        "method": Field(TEXT, "The request's method."),
+        "target": Field(TEXT, "Path and query, as asked."),
+        "status": Field(TEXT, "The answer's status."),
+        "time": Field(TEXT, "When: Unix time, or a text like 2026-01-31T12:00:00Z."),
+        "size": Field(TEXT, "The bytes of the answer."),
+    },
+    LogFields._field_defaults,
+)
+LOG: Final = Section(
+    {
+        "log": Field(FILES, "Access logs, as they are or as .gz.", required=True),
+        "route": Field(ROUTE, "How a line becomes a request.", required=True),
+        "format": Field(FORMAT, "common, combined or json; by default what the first line is."),
+        "fields": Field(LOG_FIELDS, "Where in a line of JSON the parts stand; a.b leads inside."),
+        "method": Field(Many(TEXT, alone=True), "Which methods count."),
+        "status": Field(Many(STATUS, alone=True), "Which statuses count."),
+        "since": Field(MOMENT, "Only lines from then on: 24h (ago), or a time."),
+        "until": Field(MOMENT, "Only lines before then."),
+    },
+    AccessLog._field_defaults,
+)
 ORIGIN: Final = Section(
     {
-        "call": Field(CALL, "The Python callable that computes a value.", required=True),
+        "call": Field(CALL, "The Python callable that computes a value."),
+        "http": Field(SERVICE, "In its place: the service that is asked for it."),
+        "fills": Field(FILLS, "Who writes the cache: cachectl, or the application by itself."),
+        "path": Field(TEXT, "What is asked for where no log says: /chart?date={date}&lat={lat}."),
+        "hosts": Field(Many(TEXT), "Hosts besides its own that it may redirect to."),
+        "max_size": Field(SIZE, "The largest answer that is taken."),
+        "workers": Field(WORKERS, "Where a plain function runs: threads, processes, dask://…"),
         "concurrency": Field(WHOLE, "How many calls run at a time."),
+        "rate": Field(RATE, "At most so many calls a second."),
         "timeout": Field(PATIENCE, "For one call; one that hangs is left behind."),
+        "attempts": Field(WHOLE, "How often a call is tried that failed for a while only."),
+        "breaker": Field(SHARE, "It is left alone once more of its last calls failed."),
     },
-    PythonOrigin._field_defaults,
+    Origin._field_defaults,
 )
 VERIFY: Final = Section(
     {
-        "requests": Field(SAMPLE, "The sample, or same: the job's own requests.", required=True),
+        "requests": Field(
+            Either(Many(PATH, alone=True, word="same"), LOG),
+            "The sample: files, a log, or same: the job's own requests.",
+            required=True,
+        ),
         "min_hit_rate": Field(SHARE, "The share of the sample that must find its key."),
     },
     Verify._field_defaults,
 )
 JOB: Final = Section(
     {
-        "requests": Field(FILES, "What will be asked for; values come from origin."),
+        "requests": Field(Either(FILES, LOG), "What will be asked for: files, or a log."),
         "entries": Field(FILES, "Entries that are ready to be written."),
         "origin": Field(ORIGIN, "Where the values of requests come from."),
         "namespace": Field(TEXT, "The namespace of requests that name none."),
@@ -280,6 +223,9 @@ JOB: Final = Section(
         "ttl_jitter": Field(SHARE, "By which share at most a TTL is shortened at random."),
         "only": Field(ONLY, "Which keys are written: missing, all, or expiring:DURATION."),
         "limit": Field(WHOLE, "How many keys, the most asked first."),
+        "coverage": Field(SHARE, "As few keys as are this share of the requests."),
+        "budget": Field(SIZE, "The keys that bring most hits in so much memory."),
+        "max_memory": Field(SHARE_OR_SIZE, "Stop before the server uses more of its maxmemory."),
         "verify": Field(VERIFY, "What the warm is measured by afterwards."),
         "on_deploy": Field(FLAG, "true: warm --on-deploy runs it."),
     },
@@ -288,7 +234,7 @@ JOB: Final = Section(
 
 
 def _check(name: str, kind: Kind, doc: str) -> Field:
-    kind = kind._replace(nullable=True, json=_or_null(kind.json))
+    kind = kind._replace(nullable=True, json=or_null(kind.json))
     fields = {
         "warning": Field(kind, "From which value on the check warns; null: never."),
         "critical": Field(kind, "From which value on the check is critical; null: never."),

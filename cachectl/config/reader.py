@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Environment
 from typing import Any, Final, Literal, NamedTuple
 
-from cachectl.config.fields import URL, Field, Kind, Many, Section, Table
+from cachectl.config.fields import Either, Field, Section, Table, Words
+from cachectl.config.kinds import URL, Kind, Many
 from cachectl.config.nodes import Mapping, Node, Scalar, Sequence
 from cachectl.config.url import parse_url
 from cachectl.errors import ConfigError
@@ -77,8 +78,14 @@ class Reader:
             return self.section(node, kind, path)
         if isinstance(kind, Table):
             return self._table(node, kind, path)
+        if isinstance(kind, Either):
+            if isinstance(node, Mapping):
+                return self.section(node, kind.section, path)
+            kind = kind.many
         if isinstance(kind, Many):
             return self._many(node, kind, path)
+        if isinstance(kind, Words):
+            return self._words(node, kind, path)
         return self._single(node, kind, path)
 
     def _table(self, node: Node, table: Table, path: Path) -> dict[str, Any]:
@@ -92,6 +99,13 @@ class Reader:
                 continue
             values[name] = self.section(child, table.each, here)
         return values
+
+    def _words(self, node: Node, words: Words, path: Path) -> Any:
+        values = {
+            name: self._single(child, words.each, (*path, name))
+            for name, child in self._pairs(node, path)
+        }
+        return _WRONG if _WRONG in values.values() else values
 
     def _pairs(self, node: Node | None, path: Path) -> Iterator[tuple[str, Node]]:
         if node is None or (isinstance(node, Scalar) and node.tag == "null"):

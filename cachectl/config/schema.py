@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachectl.config.fields import ROOT, Field, Kind, Many, Section, Table
+from cachectl.config.fields import ROOT, Either, Field, Section, Table, Words
+from cachectl.config.kinds import Kind, Many
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -46,6 +47,11 @@ def _kind(field: Field) -> Mapping[str, Any]:
             "propertyNames": {"pattern": f"^({kind.name})$"},
             "additionalProperties": _section(kind.each, inherits=False),
         }
+    if isinstance(kind, Either):
+        many = _kind(Field(kind.many, ""))["anyOf"]
+        return {"anyOf": [*many, _section(kind.section, inherits=False)]}
+    if isinstance(kind, Words):
+        return {"type": ["object", "null"], "additionalProperties": kind.each.json}
     if isinstance(kind, Many):
         several = {"type": "array", "items": kind.item.json, "minItems": 1}
         return {"anyOf": [kind.item.json, several]} if kind.alone else several

@@ -72,18 +72,86 @@ class NamespaceSettings(NamedTuple):
     protected: bool = False
 
 
-class PythonOrigin(NamedTuple):
-    """A Python callable that computes values: `package.module:callable`."""
+class Origin(NamedTuple):
+    """Where the values of requests are computed, and what it is spared.
 
-    call: str
+    Either `call` (`package.module:callable`) or `http` (a URL's scheme, host and port) is given.
+    `workers` is where a synchronous callable runs: threads, processes, or the address of a Dask
+    scheduler. With `fills` `application`, the service that is asked writes its cache by itself.
+    `path` is what a request that brought no target of its own is asked by; `hosts` are those besides
+    its own that it may redirect to. `rate` is calls a second, `timeout` seconds a call, `attempts` for
+    what is worth another try. Once more than the share `breaker` of the last calls failed, it is left
+    alone.
+    """
+
+    call: str | None = None
+    http: str | None = None
+    fills: str = "cachectl"
+    path: str | None = None
+    hosts: tuple[str, ...] = ()
+    max_size: int = 16_000_000
+    workers: str = "threads"
     concurrency: int = 20
+    rate: float | None = None
     timeout: float = 30.0
+    attempts: int = 3
+    breaker: float = 0.5
+
+
+class Moment(NamedTuple):
+    """A time: Unix time in seconds, or so many seconds before now."""
+
+    at: float | None = None
+    ago: float | None = None
+
+
+class Route(NamedTuple):
+    """How a line of a log becomes a request: by `key`, or by `params`, both of templates.
+
+    `path` is the pattern that the path must have; without one any path is taken.
+    """
+
+    path: str | None = None
+    key: str | None = None
+    params: dict[str, str] = {}  # noqa: RUF012 never changed
+
+
+class LogFields(NamedTuple):
+    """Where in a line of JSON the parts of a request stand; a point leads into an object."""
+
+    method: str = "method"
+    target: str = "target"
+    status: str = "status"
+    time: str = "time"
+    size: str = "size"
+
+
+class AccessLog(NamedTuple):
+    """Access logs whose lines are requests; `format` None is found out from the first line."""
+
+    log: tuple[str, ...] = ()
+    route: Route = Route()
+    format: str | None = None
+    fields: LogFields = LogFields()
+    method: tuple[str, ...] = ("GET",)
+    status: tuple[int, ...] = (200,)
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+Requests = tuple[str, ...] | AccessLog
+"""Files that hold requests: lists of keys and JSON Lines, or logs."""
+
+
+def files_of(requests: Requests) -> tuple[str, ...]:
+    """Return the files that hold requests."""
+    return requests.log if isinstance(requests, AccessLog) else requests
 
 
 class Verify(NamedTuple):
     """The sample of requests that a warm is verified against; `same` is the ranked requests."""
 
-    requests: tuple[str, ...] | Literal["same"]
+    requests: Requests | Literal["same"]
     min_hit_rate: float | None = None
 
 
@@ -91,14 +159,17 @@ class WarmJob(NamedTuple):
     """One job of the `warm` section. Either `requests` (with an origin) or `entries` is given."""
 
     name: str
-    requests: tuple[str, ...] = ()
+    requests: Requests = ()
     entries: tuple[str, ...] = ()
-    origin: PythonOrigin | None = None
+    origin: Origin | None = None
     namespace: str | None = None
     ttl: float | Unset | None = UNSET
     ttl_jitter: float | None = None
     only: str | None = None
     limit: int | None = None
+    coverage: float | None = None
+    budget: int | None = None
+    max_memory: float | int | None = None
     verify: Verify | None = None
     on_deploy: bool = False
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import AbstractContextManager, aclosing, closing, nullcontext
 from functools import partial
 from itertools import accumulate, chain
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, Generic, NamedTuple, TypeVar
 
 from cachectl.errors import InputError
 from cachectl.keys import MAX_KEY
@@ -36,6 +36,10 @@ _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
+Cut = TypeVar("Cut")
+"""What a source is cut into."""
+
+
 class Lines(NamedTuple):
     r"""Lines that follow each other, without their `\n`; the first is number `first` of the source.
 
@@ -47,7 +51,18 @@ class Lines(NamedTuple):
     problem: str | None = None
 
 
-async def line_groups(
+class Block(NamedTuple):
+    r"""Whole lines as one piece, each closed by its `\n`; the first is number `first` of the source.
+
+    With `problem`, line `first` was not kept and `data` is empty.
+    """
+
+    first: int
+    data: bytes
+    problem: str | None = None
+
+
+def line_groups(
     source: str, *, stdin: BinaryIO, max_lines: int, max_bytes: int = MAX_BYTES
 ) -> AsyncGenerator[Lines, None]:
     """Yield the lines of `source` (a path, or `-` for stdin) as soon as they are read.
@@ -58,7 +73,18 @@ async def line_groups(
     `InputError` when the source cannot be read, or not to its end; what came before has been yielded
     by then.
     """
-    cutter = _Cutter(max_lines, max_bytes)
+    return _cut(source, stdin, _Cutter(max_lines, max_bytes))
+
+
+def line_blocks(source: str, *, stdin: BinaryIO) -> AsyncGenerator[Block, None]:
+    """Yield the lines of `source` as `line_groups` does, but in the pieces in which they are read.
+
+    So they can be searched together. A blank line is a line.
+    """
+    return _cut(source, stdin, _Joiner())
+
+
+async def _cut(source: str, stdin: BinaryIO, cutter: "_Pieces[Cut]") -> AsyncGenerator["Cut", None]:
     read = _pieces(source, stdin)
     feed = _in_turns(read) if _is_plain_file(source) else in_thread(read, AHEAD)
     async with aclosing(feed) as pieces:
@@ -102,17 +128,80 @@ def is_blank(line: bytes) -> bool:
     return not line.strip()
 
 
-class _Cutter:
-    """Cuts pieces into groups of whole lines, which lie in `ready`; `line` is the number of the next."""
+class _Pieces(Generic[Cut]):
+    """Cuts pieces into whole lines, which lie in `ready`; `line` is the number of the next."""
 
-    def __init__(self, max_lines: int, max_bytes: int) -> None:
-        self.ready: deque[Lines] = deque()
+    def __init__(self) -> None:
+        self.ready: deque[Cut] = deque()
         self.line = 1
-        self._max_lines = max_lines
-        self._max_bytes = max_bytes
         # The beginning of a line, joined once it is whole; of one that is too long only its size.
         self._parts: list[bytes] = []
         self._size = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Cut the lines that `piece` completes, and keep what follows the last of them."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Cut the last line if no line end closed it."""
+        raise NotImplementedError
+
+    def _add(self, part: bytes) -> None:
+        self._size += len(part)
+        self._parts.append(part)
+        if self._size > MAX_LINE:
+            self._parts.clear()
+
+    def _taken(self) -> bytes:
+        """Return what is held, which is held no more. Of a line as long as memory, two are the most."""
+        text = b"".join(self._parts)
+        self._parts, self._size = [], 0
+        return text
+
+
+class _Joiner(_Pieces[Block]):
+    """Cuts blocks of whole lines."""
+
+    def feed(self, piece: bytes) -> None:
+        """Cut off what follows the last line end; the rest, with what was held, is a block."""
+        first, end = piece.find(b"\n") + 1, piece.rfind(b"\n") + 1
+        if not end:
+            self._add(piece)
+            return
+        if self._size + first - 1 > MAX_LINE:
+            self._drop()
+        else:
+            first = 0
+        self._parts.append(piece[first:end])
+        self._take()
+        self._add(piece[end:])
+
+    def finish(self) -> None:
+        """Close the last line as all others are."""
+        if self._size > MAX_LINE:
+            self._drop()
+        elif self._size:
+            self._parts.append(b"\n")
+            self._take()
+
+    def _take(self) -> None:
+        if data := self._taken():
+            self.ready.append(Block(self.line, data))
+            self.line += data.count(b"\n")
+
+    def _drop(self) -> None:
+        self._taken()
+        self.ready.append(Block(self.line, b"", _too_long()))
+        self.line += 1
+
+
+class _Cutter(_Pieces[Lines]):
+    """Cuts groups of lines within limits."""
+
+    def __init__(self, max_lines: int, max_bytes: int) -> None:
+        super().__init__()
+        self._max_lines = max_lines
+        self._max_bytes = max_bytes
 
     def feed(self, piece: bytes) -> None:
         """Cut the lines that `piece` completes, and keep what follows the last of them."""
@@ -129,7 +218,7 @@ class _Cutter:
         self._add(last)
 
     def finish(self) -> None:
-        """Cut the last line if no line end closed it."""
+        """Cut the last line."""
         if self._size:
             self._take_line()
 
@@ -144,27 +233,22 @@ class _Cutter:
             self.line += len(group)
             start += len(group)
 
-    def _add(self, part: bytes) -> None:
-        self._size += len(part)
-        self._parts.append(part)
-        if self._size > MAX_LINE:
-            self._parts.clear()
-
     def _take_line(self) -> None:
-        """Cut the one line that is held. Of a line as long as memory, two copies are the most."""
+        """Cut the one line that is held."""
         if self._size > MAX_LINE:
-            problem = f"the line is longer than {MAX_LINE} bytes"
-            self.ready.append(Lines(self.line, [], problem))
+            self._taken()
+            self.ready.append(Lines(self.line, [], _too_long()))
         else:
-            text = b"".join(self._parts)
-            self._parts.clear()
-            self.ready.append(Lines(self.line, [text]))
-        self._parts, self._size = [], 0
+            self.ready.append(Lines(self.line, [self._taken()]))
         self.line += 1
 
 
+def _too_long() -> str:
+    return f"the line is longer than {MAX_LINE} bytes"
+
+
 async def _next(
-    pieces: AsyncGenerator[bytes, None], source: str, cutter: _Cutter
+    pieces: AsyncGenerator[bytes, None], source: str, cutter: "_Pieces[Any]"
 ) -> bytes | InputError | None:
     """Return the next piece, `None` at the end, or why there is no more."""
     try:

@@ -22,8 +22,9 @@ from cachectl.models import Entries, Entry
 from cachectl.store.errors import any_refused
 from cachectl.store.facts import VERBS, Fact, FactPage, told
 from cachectl.store.hints import explained
-from cachectl.store.info import identity, parse_info
+from cachectl.store.info import Lookups, identity, lookups, parse_info
 from cachectl.store.lanes import Sent
+from cachectl.store.memory import Memory, memory
 from cachectl.store.nodes import Nodes
 from cachectl.store.pool import Pool
 from cachectl.store.reader import Reader
@@ -34,7 +35,7 @@ from cachectl.store.wire import Greeting
 from cachectl.store.writer import Writer, Writing
 from cachectl.store.writing import milliseconds, seconds_left
 
-__all__ = ["KEEP", "Keep", "Store", "Vitals"]
+__all__ = ["KEEP", "Keep", "Lookups", "Store", "Vitals"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ class Store(Nodes):
     async def ttl(self, key: bytes) -> float | None | Literal[False]:
         """Return the seconds that `key` has left, None (never expires) or False (not there)."""
         return seconds_left(await self._call(key, b"PTTL", key))
+
+    async def expire(self, key: bytes, ttl: float) -> bool:
+        """Let `key` expire in `ttl` seconds; return False when it is not there."""
+        reply: int = await self._call(key, b"PEXPIRE", key, b"%d" % milliseconds(ttl))
+        return reply == 1
 
     async def set(
         self,
@@ -320,6 +326,20 @@ class Store(Nodes):
         except DeniedError:
             return None
         return identity(info)
+
+    async def lookups(self) -> list[Lookups]:
+        """Return what each primary has counted of hits and misses; EXISTS and GET count."""
+        told = [await self._ask(n, b"INFO", b"everything") for n in self._topology.primaries()]
+        return [lookups(parse_info(info)) for info in told]
+
+    async def memory(self) -> list[Memory]:
+        """Ask each primary how much memory it uses and may use."""
+        found = []
+        for node in self._topology.primaries():
+            info = parse_info(await self._ask(node, b"INFO"))
+            connector = node.connector
+            found.append(memory(connector.where, info, connector.server.address.db))
+        return found
 
     async def vitals(self, pings: int = 5) -> list[Vitals]:
         """Ask every node how it is; raises our errors for one that cannot be asked at all."""

@@ -28,7 +28,11 @@ SUBJECTS = {
     "flush": Subject("flush of half a keyspace against redis-py's scan_iter and UNLINK"),
     "export": Subject("export against the warm of the same entries"),
     "stats": Subject("stats against redis-cli --memkeys"),
+    "origin": Subject(
+        "warm from origins: 100 coroutines at once, processes, a local Dask cluster", sized=False
+    ),
     "impact": Subject("what another client feels of warm and flush, and --max-latency"),
+    "log": Subject("the requests of an access log ranked, against awk; 2000000 lines unless said"),
     "memory": Subject("peak memory of the bulk commands at N / 10 and at N entries"),
 }
 

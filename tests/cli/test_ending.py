@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from cachectl.cli import progress
 from cachectl.store.store import Store
 from tests.cli.conftest import Run
 
@@ -53,16 +52,6 @@ def test_usage_errors_are_json_when_json_is_wanted(run: Run, words: list[str]):
 def test_the_deadline_is_a_duration(run: Run):
     for word in ("0", "x", "-5"):
         assert run("get", "k", "--deadline", word).code == 2
-
-
-def test_a_log_gets_a_line_of_progress(on: Run, workdir: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(progress, "LOG_PAUSE", 0.0)
-    rows = [json.dumps({"key": f"k{n}", "value": n}) for n in range(600)]
-    (workdir / "e.jsonl").write_text("\n".join([*rows, "{}"]))
-    lines = on("warm", "e.jsonl").err.splitlines()
-    assert all(re.fullmatch(r"warming: \d+, \d+/s(, 1 failed)?", line) for line in lines)
-    assert re.fullmatch(r"warming: 601, \d+/s, 1 failed", lines[-1])
-    assert on("-q", "warm", "e.jsonl").err == ""
 
 
 def test_only_expiring_writes_what_is_about_to_go(on: Run, workdir: Path):

@@ -36,6 +36,7 @@ def test_the_whole_report_as_json(on: Run, server: ServerProcess, workdir: Path)
         "profile": None,
         "server": server.url,
         "job": None,
+        "part": None,
         "exit_code": 1,
         "dry_run": False,
         "entries": 3,
@@ -46,6 +47,8 @@ def test_the_whole_report_as_json(on: Run, server: ServerProcess, workdir: Path)
         "unsent": 0,
         "bytes": 6,
         "computed": 0,
+        "requests": None,
+        "statuses": {},
         "hit_rate": None,
         "stopped": None,
         "held_back_seconds": 0.0,
@@ -90,6 +93,7 @@ def test_requests_are_computed_verified_and_gated(on: Run, server: ServerProcess
         "sample": "separate",
         "required": 0.6,
         "met": True,
+        "live": None,
     }
     assert result.json["computed"] == result.json["written"] == 4
     assert "noise on stdout" in result.err

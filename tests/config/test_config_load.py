@@ -9,11 +9,15 @@ from cachectl.config.load import job, load, resolve
 from cachectl.config.secrets import Credentials, Secret
 from cachectl.config.settings import (
     UNSET,
+    AccessLog,
     CacheSettings,
     ClientSettings,
     CliSettings,
+    LogFields,
+    Moment,
     NamespaceSettings,
-    PythonOrigin,
+    Origin,
+    Route,
     Threshold,
     Tls,
     Verify,
@@ -96,8 +100,9 @@ def test_everything_that_a_file_can_say(write: Write) -> None:
     }
     assert settings.warm == {
         "j": WarmJob(
-            "j", (f"{folder}/r1", "/r2"), (), PythonOrigin("a.b:c.d", 2, 1.0), "n", 1.5, 0.1,
-            "expiring:1h", 10, Verify("same", 0.5), on_deploy=True,
+            "j", (f"{folder}/r1", "/r2"), (), Origin("a.b:c.d", concurrency=2, timeout=1.0),
+            "n", 1.5, 0.1,
+            "expiring:1h", 10, verify=Verify("same", 0.5), on_deploy=True,
         ),
         "k": WarmJob("k", entries=(f"{folder}/e",), verify=Verify((f"{folder}/./same",))),
     }  # fmt: skip
@@ -109,6 +114,49 @@ def test_everything_that_a_file_can_say(write: Write) -> None:
     assert settings.lines["profiles", "a", "tls", "ca_file"] == 8
     assert not settings.profile_errors
     assert not settings.warm_errors
+
+
+def test_a_job_of_a_log_and_a_service_is_read_whole(write: Write) -> None:
+    """Every key of requests from a log and of an HTTP origin, and what a sample of a log takes."""
+    text = """
+warm:
+  pages:
+    requests:
+      log: [a.log, /b.log.gz]
+      route: {path: "/x/{id}", params: {id: "{id:int}", lang: en}}
+      format: json
+      fields: {target: request.uri}
+      method: [GET, HEAD]
+      status: [200, 304]
+      since: 24h
+      until: 2026-01-31T12:00:00Z
+    origin: {http: "https://app.example.com/", fills: application, path: "/x/{id}", hosts: [h],
+             max_size: 1MB, concurrency: 5, rate: 50/s, timeout: 3s, attempts: 1, breaker: 20%}
+    coverage: 90%
+    budget: 256MB
+    max_memory: 2GB
+    verify: {requests: {log: c.log, route: {key: "page:{target}"}}, min_hit_rate: 0.5}
+"""
+    found = write(text)
+    pages = load(found, {}).warm["pages"]
+    folder = found.path.parent
+    assert pages.requests == AccessLog(
+        (f"{folder}/a.log", "/b.log.gz"),
+        Route("/x/{id}", params={"id": "{id:int}", "lang": "en"}),
+        "json",
+        LogFields(target="request.uri"),
+        ("GET", "HEAD"),
+        (200, 304),
+        Moment(ago=86400.0),
+        Moment(at=1769860800.0),
+    )
+    assert pages.origin == Origin(
+        None, "https://app.example.com", "application", "/x/{id}", ("h",), 1_000_000,
+        "threads", 5, 50.0, 3.0, 1, 0.2,
+    )  # fmt: skip
+    assert (pages.coverage, pages.budget, pages.max_memory) == (0.9, 256_000_000, 2_000_000_000)
+    sample = AccessLog((f"{folder}/c.log",), Route(key="page:{target}"))
+    assert pages.verify == Verify(sample, 0.5)
 
 
 def test_relative_paths_are_relative_to_the_file(
@@ -151,8 +199,9 @@ P = "profiles:\n  p:\n    url: redis://h\n    "
         (P + "sentinel: {}", "unknown key 'profiles.p.sentinel'"),
         (P + "cluster: [a]", "unknown key 'profiles.p.cluster'"),
         ("warm: {j: {entrys: a}}", "'warm.j.entrys' (did you mean 'entries'?)"),
-        ("warm: {j: {requests: {log: a}}}", "unknown key 'warm.j.requests.log' (known here: none)"),
-        ("warm: {j: {requests: a, origin: {http: x}}}", "unknown key 'warm.j.origin.http'"),
+        ("warm: {j: {requests: {logs: a}}}", "'warm.j.requests.logs' (did you mean 'log'?)"),
+        ("warm: {j: {requests: {log: a, route: {params: a}}}}", "params must be keys with values"),
+        ("warm: {j: {requests: a, origin: {htp: x}}}", "origin.htp' (did you mean 'http'?)"),
         ("health: {latensy: {}}", "(did you mean 'latency'?)"),
         ('"a\\eb": 1', "unknown key 'a?b'"),
         ("x" * 999 + ": 1", "unknown key 'x"),
@@ -295,7 +344,36 @@ def test_an_unknown_key_beside_an_unset_variable_is_an_error_at_once(write: Writ
         ("limit: 1", "warm.j: needs requests or entries"),
         ("requests: a, entries: b", "warm.j: has both requests and entries"),
         ("requests: a", "warm.j: requests need an origin"),
-        ("requests: a, origin: {}", "warm.j.origin.call is missing"),
+        ("requests: a, origin: {}", "warm.j.origin: needs either call or http"),
+        (
+            "requests: a, origin: {call: 'a:b', http: 'http://h'}",
+            "origin: needs either call or http",
+        ),
+        ("requests: a, origin: {http: h}", "warm.j.origin.http: expected a service like https://"),
+        ("requests: a, origin: {http: 'http://u:s3cr3t@h'}", "http: expected a service like"),
+        ("requests: a, origin: {call: 'a:b', fills: application}", "fills: is for an http origin"),
+        ("requests: a, origin: {http: 'http://h', workers: processes}", "workers: is for a call"),
+        ("requests: a, origin: {http: 'http://h', fills: me}", "fills: expected cachectl or app"),
+        (
+            "requests: a, origin: {call: 'a:b', workers: dask}",
+            "expected threads, processes or dask",
+        ),
+        (
+            "requests: {log: a, route: {}}, origin: {call: 'a:b'}",
+            "route: it needs either key or params",
+        ),
+        (
+            "requests: {log: a, route: {key: 'a', params: {b: c}}}",
+            "route: it needs either key or params",
+        ),
+        ("requests: {log: a, route: {key: a}, since: soon}", "since: expected a duration like 24h"),
+        ("requests: {log: a, route: {key: a}, status: 99}", "status: expected a status like 200"),
+        (
+            "requests: {log: a, route: {key: a}, format: xml}",
+            "format: expected common, combined or",
+        ),
+        ("requests: a, budget: much", "warm.j.budget: expected a size like"),
+        ("requests: a, max_memory: much", "max_memory: expected a share like 80%, or a size"),
         ("requests: a, origin: {call: a}", "warm.j.origin.call: expected package.module:callable"),
         ("requests: a, origin: {call: 'a:b:c'}", "warm.j.origin.call: expected package"),
         ("entries: a, origin: {call: 'a:b'}", "warm.j: entries have their values already"),

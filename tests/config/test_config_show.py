@@ -13,13 +13,15 @@ import jsonschema
 import pytest
 import yaml
 
-from cachectl.config import fields
+from cachectl.config import fields, kinds
 from cachectl.config.check import check
 from cachectl.config.describe import describe
-from cachectl.config.fields import Many, Section, Table
+from cachectl.config.fields import Section, Table
 from cachectl.config.find import Found
+from cachectl.config.kinds import Many
 from cachectl.config.load import Settings, deploy_jobs, job, load, resolve
 from cachectl.config.schema import schema
+from cachectl.config.settings import Origin
 from cachectl.errors import CachectlError
 from tests.config.config_files import Write
 
@@ -193,7 +195,7 @@ def test_the_example_gives_the_defaults_as_they_are(write: Write) -> None:
     assert settings.health == defaults.health
     origin = job(settings, "charts").origin
     assert origin
-    assert origin == (origin.call, 20, 30.0)
+    assert origin == Origin(origin.call)
 
 
 def at(node: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
@@ -242,7 +244,7 @@ def test_kinds_show_what_they_parse() -> None:
         for kind, default in singles(section):
             if isinstance(default, (int, float)):
                 assert kind.parse(kind.show(default)) == default
-    assert fields.SHARE.show(None) == fields.RATE.show(None) == fields.TTL.show(None) == "null"
+    assert kinds.SHARE.show(None) == kinds.RATE.show(None) == kinds.TTL.show(None) == "null"
 
 
 CASES = [

@@ -1,6 +1,8 @@
 """Origins that the tests warm with; what they did stands in module variables."""
 
 import asyncio
+import os
+import signal
 import threading
 from typing import Any
 
@@ -89,3 +91,48 @@ async def quick_or_long(n: int) -> Any:
     _enter({"n": n})
     await asyncio.sleep(0.35 if n % 2 else 0.05)
     return n
+
+
+async def big(n: int, size: int) -> Any:
+    """So many bytes."""
+    _enter({"n": n, "size": size})
+    _leave()
+    return "x" * size
+
+
+class Unpicklable(Exception):  # noqa: N818
+    def __reduce__(self) -> Any:
+        raise TypeError
+
+
+def troubled(n: int) -> Any:
+    """Some of its calls end their process, hang, raise what cannot travel, or return a closure."""
+    if n == 3:
+        os._exit(3)
+    if n == 5:
+        never.wait(60)
+    if n == 7:
+        raise Unpicklable
+    if n == 11:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return (lambda: n) if n == 13 else n
+
+
+def raises_and_hangs(n: int) -> Any:
+    if n == 7:
+        raise Unpicklable
+    if n == 19:
+        never.wait(6)
+    return n
+
+
+def pid(n: int) -> int:
+    return os.getpid()
+
+
+def tells_and_spins(path: str) -> None:
+    """Tell which process it runs in, and keep it busy."""
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    while True:
+        pass

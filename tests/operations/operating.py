@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cachectl.config.secrets import Credentials, Secret
-from cachectl.config.settings import PythonOrigin, Server
+from cachectl.config.settings import Origin, Server
 from cachectl.config.url import parse_url
 from cachectl.models import Progress
 from cachectl.operations.flush import Target, flush
@@ -83,8 +83,8 @@ def warmed(
     return run(on, lambda store: warm_with(store, plan, None, stdin), timeout=timeout, user=user)
 
 
-def origin(name: str, *, concurrency: int = 20, timeout: float = 30.0) -> PythonOrigin:
-    return PythonOrigin(f"tests.operations.callables:{name}", concurrency, timeout)
+def origin(name: str, **more: Any) -> Origin:
+    return Origin(f"tests.operations.callables:{name}", **more)
 
 
 def lines(path: Path, *objects: Any) -> Path:

@@ -13,19 +13,22 @@ from typing import Any
 import pytest
 
 from cachectl.errors import UsageError
+from cachectl.models import Request
 from cachectl.sources import threads
-from cachectl.sources.origins import CallableOrigin, OriginError, load_callable
+from cachectl.sources.origins.failure import OriginError
+from cachectl.sources.origins.load import load_callable
+from cachectl.sources.origins.local import LocalOrigin
 
 
 def compute(call: Callable[..., Any], timeout: float = 5, **params: Any) -> bytes:
     async def once() -> bytes:
-        return await origin.compute(params)
+        try:
+            return await origin.compute(Request(b"k", params))
+        finally:
+            await origin.close()
 
-    origin = CallableOrigin(call, timeout=timeout)
-    try:
-        return asyncio.run(once())
-    finally:
-        origin.close()
+    origin = LocalOrigin(call, timeout=timeout)
+    return asyncio.run(once())
 
 
 def complaint(call: Callable[..., Any], timeout: float = 5, **params: Any) -> str:
@@ -233,50 +236,30 @@ def test_a_coroutine_that_comes_too_late_is_closed() -> None:
 
     async def once() -> None:
         with pytest.raises(OriginError, match="took longer"):
-            await CallableOrigin(slow, timeout=0.01).compute({})
+            await LocalOrigin(slow, timeout=0.01).compute(Request(b"k", {}))
         while not done.is_set():  # noqa: ASYNC110 a thread sets it
             await asyncio.sleep(0.005)
 
     asyncio.run(once())
 
 
-@pytest.mark.parametrize("kind", ["plain", "coroutine"])
-def test_no_more_calls_at_once_than_allowed(kind: str) -> None:
-    now = most = 0
-    lock = threading.Lock()
+def test_threads_are_used_again_and_end_with_the_origin() -> None:
+    """As many threads as calls run at once; none is left once the origin is closed."""
+    origin = LocalOrigin(lambda: time.sleep(0.002), timeout=5)
+    before = set(threading.enumerate())
+    started: set[threading.Thread] = set()
 
-    def begin() -> None:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-
-    def end() -> None:
-        nonlocal now
-        with lock:
-            now -= 1
-
-    def plain() -> None:
-        begin()
-        time.sleep(0.002)
-        end()
-
-    async def coroutine() -> None:
-        begin()
-        await asyncio.sleep(0.002)
-        end()
-
-    origin = CallableOrigin(plain if kind == "plain" else coroutine, concurrency=4, timeout=5)
+    async def caller() -> None:
+        for _ in range(25):
+            await origin.compute(Request(b"k", {}))
 
     async def many() -> None:
-        await asyncio.gather(*(origin.compute({}) for _ in range(100)))
+        await asyncio.gather(*(caller() for _ in range(4)))
+        started.update(set(threading.enumerate()) - before)
+        await origin.close()
 
-    before = set(threading.enumerate())
     asyncio.run(many())
-    assert most == 4
-    started = set(threading.enumerate()) - before
-    assert len(started) == (4 if kind == "plain" else 0)
-    origin.close()
+    assert len(started) == 4
     for thread in started:
         thread.join(5)
         assert not thread.is_alive()
@@ -286,10 +269,14 @@ def test_left_behind_threads_are_bounded(
     hang: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads, "MAX_LEFT_BEHIND", 3)
-    origin = CallableOrigin(hang, concurrency=2, timeout=0.01)
+    origin = LocalOrigin(hang, timeout=0.01)
 
     async def many() -> list[bytes | BaseException]:
-        return await asyncio.gather(*(origin.compute({}) for _ in range(8)), return_exceptions=True)
+        made: list[bytes | BaseException] = []
+        for _ in range(4):
+            pair = (origin.compute(Request(b"k", {})) for _ in range(2))
+            made += await asyncio.gather(*pair, return_exceptions=True)
+        return made
 
     messages = [str(error) for error in asyncio.run(many())]
     assert messages[:3] == ["the origin took longer than 10ms"] * 3
@@ -298,10 +285,10 @@ def test_left_behind_threads_are_bounded(
 
 def test_a_thread_that_was_left_behind_ends_after_its_call() -> None:
     ended = threading.Event()
-    origin = CallableOrigin(lambda: ended.wait(60), timeout=0.01)
+    origin = LocalOrigin(lambda: ended.wait(60), timeout=0.01)
     before = set(threading.enumerate())
     with pytest.raises(OriginError):
-        asyncio.run(origin.compute({}))
+        asyncio.run(origin.compute(Request(b"k", {})))
     (thread,) = set(threading.enumerate()) - before
     ended.set()  # the loop it would answer to is closed
     thread.join(5)
@@ -313,7 +300,7 @@ def test_cancellation_passes_at_once(kind: str, hang: Callable[[], None]) -> Non
     call = {"plain": hang, "coroutine": hangs, "clinging": clings}[kind]
 
     async def cancelled() -> float:
-        task = asyncio.create_task(CallableOrigin(call, timeout=60).compute({}))
+        task = asyncio.create_task(LocalOrigin(call, timeout=60).compute(Request(b"k", {})))
         await asyncio.sleep(0.02)
         task.cancel()
         start = time.monotonic()
@@ -326,7 +313,7 @@ def test_cancellation_passes_at_once(kind: str, hang: Callable[[], None]) -> Non
 
 def test_a_call_that_is_cancelled_before_it_begins_leaves_no_warning() -> None:
     async def cancelled() -> None:
-        task = asyncio.create_task(CallableOrigin(hangs).compute({}))
+        task = asyncio.create_task(LocalOrigin(hangs).compute(Request(b"k", {})))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -339,12 +326,13 @@ def test_hanging_calls_do_not_hang_the_process() -> None:
     """50 calls that hang all fail in bounded time, and the process exits at once."""
     script = """
 import asyncio, time
-from cachectl.sources.origins import CallableOrigin
+from cachectl.models import Request
+from cachectl.sources.origins.local import LocalOrigin
 def hang(number): time.sleep(3600)
 async def main():
-    origin = CallableOrigin(hang, concurrency=10, timeout=0.1)
+    origin = LocalOrigin(hang, timeout=0.1)
     errors = await asyncio.gather(
-        *(origin.compute({"number": n}) for n in range(50)), return_exceptions=True)
+        *(origin.compute(Request(b"k", {"number": n})) for n in range(50)), return_exceptions=True)
     print(len(errors), {str(error) for error in errors})
 asyncio.run(main())
 """

@@ -29,7 +29,7 @@ def requests(data: bytes, namespace: str | None = None) -> list[Request]:
 
 
 def problem(line: bytes, namespace: str | None = None) -> tuple[str, bytes | None]:
-    ((_, requests, (found,)),) = batches(b'\n{"key":"good"}\n' + line + b"\n", namespace)
+    ((_, requests, (found,), *_),) = batches(b'\n{"key":"good"}\n' + line + b"\n", namespace)
     assert [request.line for request in requests] == [2]
     assert (found.source, found.line) == ("-", 3)
     return found.message, found.key
@@ -144,7 +144,7 @@ def test_batches_and_blank_lines() -> None:
 
 def test_too_long_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_LINE", 10)
-    ((_, _, (found,)),) = batches(b'{"key":"c4n4ry"}')
+    ((_, _, (found,), *_),) = batches(b'{"key":"c4n4ry"}')
     assert found.message == "the line is longer than 10 bytes"
 
 
@@ -155,3 +155,51 @@ def test_files(tmp_path: Path) -> None:
     assert batch == RequestBatch(str(path), [Request(b"k", None, 1, 1)], [])
     with pytest.raises(InputError, match="no such file"):
         collected(request_batches(str(path) + "x", namespace=None, stdin=io.BytesIO()))
+
+
+def test_keys_one_a_line() -> None:
+    """Their bytes are exact; blank lines are none, repeated ones count again."""
+    assert requests(b"\xef\xbb\xbf\n a b \r\n\t\n\xff:1\r\n{tag}:1\n a b ") == [
+        Request(b" a b ", None, 1, 2),
+        Request(b"\xff:1", None, 1, 4),
+        Request(b"{tag}:1", None, 1, 5),
+        Request(b" a b ", None, 1, 6),
+    ]
+    assert [request.key for request in requests(b"{tag}:1\r\n[1]\n")] == [b"{tag}:1", b"[1]"]
+
+
+@pytest.mark.parametrize("name", ["asked.txt", "asked.KEYS", "asked.txt.gz"])
+def test_a_name_that_says_keys(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    data = b'{"key":"k"}\n'
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    (batch,) = collected(request_batches(str(path), namespace=None, stdin=io.BytesIO()))
+    assert batch.requests == [Request(b'{"key":"k"}', None, 1, 1)]
+
+
+@pytest.mark.parametrize("name", ["asked.jsonl", "asked.json.gz", "asked.ndjson"])
+def test_a_name_that_says_json(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"user:1\n")
+    (batch,) = collected(request_batches(str(path), namespace=None, stdin=io.BytesIO()))
+    assert (batch.requests, batch.bad) == ([], 1)
+
+
+def test_a_cut_line_of_json_is_no_key() -> None:
+    ((_, found, problems, *_),) = batches(b'{"key":"c4n4ry\n{"key":"k"}\n')
+    assert ([request.key for request in found], len(problems)) == ([b"k"], 1)
+
+
+def test_an_access_log_is_no_list_of_keys() -> None:
+    line = b'\n10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5 "-" "c4n4ry"\n'
+    with pytest.raises(InputError, match="it is an access log") as caught:
+        batches(line)
+    assert "route" in str(caught.value.hint)
+
+
+def test_too_long_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_LINE", 10)
+    monkeypatch.setattr(reading, "BLOCK", 8)
+    found = batches(b"a\n" + b"c4n4ry" * 9 + b"\nb")
+    assert [request.key for batch in found for request in batch.requests] == [b"a", b"b"]
+    assert [problem.line for batch in found for problem in batch.problems] == [2]

@@ -18,12 +18,12 @@ smaller; the lines come at about 100 MB/s."""
 class Aside:
     """A file that takes its name when it is committed; without that, nothing is left of it.
 
-    Until then it lies beside, as `NAME.….partial`: what is killed leaves that. Its mode is 600. A name
-    that ends in `.gz` is compressed. What stands there and is no regular file (a device, a named pipe)
-    is written directly. Use it as a context manager.
+    Until then it lies beside, as `NAME.….partial`: what is killed leaves that. Its mode is 600 unless
+    said. A name that ends in `.gz` is compressed. What stands there and is no regular file (a device, a
+    named pipe) is written directly. Use it as a context manager.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mode: int = 0o600) -> None:
         """Open it; raise `UsageError` when there is no writing there."""
         self.path = path
         self._final = os.path.realpath(path)  # a link stays, what it leads to is replaced
@@ -35,6 +35,7 @@ class Aside:
             else:
                 folder, name = os.path.split(self._final)
                 self._file, self._aside = mkstemp(".partial", f"{name}.", folder)
+                os.fchmod(self._file, mode)
         except OSError as error:
             msg = f"{safe(path)}: {(error.strerror or 'cannot be written').lower()}"
             raise UsageError(msg) from None

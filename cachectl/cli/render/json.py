@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from cachectl.models import Problem
     from cachectl.reports import (
+        Asked,
         Check,
         DeleteReport,
         ExportReport,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         FlushReport,
         HealthReport,
         KeyInfo,
+        LiveHitRate,
         StatsReport,
         WarmReport,
     )
@@ -103,6 +105,7 @@ def warm(report: "WarmReport", head: Fields, exit_code: int) -> Fields:
     return {
         **head,
         "job": report.job,
+        "part": report.part,
         "exit_code": exit_code,
         "dry_run": report.dry_run,
         "entries": report.entries,
@@ -115,6 +118,8 @@ def warm(report: "WarmReport", head: Fields, exit_code: int) -> Fields:
         "seconds": round(report.seconds, 6),
         "rate": round(report.rate, 3),
         "computed": report.computed,
+        "requests": asked_fields(report.asked) if report.asked else None,
+        "statuses": {str(status): count for status, count in report.statuses.items()},
         "hit_rate": _hit_rate(report),
         "stopped": report.stopped,
         "held_back_seconds": round(report.held_back_seconds, 6),
@@ -123,11 +128,17 @@ def warm(report: "WarmReport", head: Fields, exit_code: int) -> Fields:
     }
 
 
+def asked_fields(asked: "Asked") -> Fields:
+    """Return the counts of requests, and of lines that were none."""
+    return {name: getattr(asked, name) for name in asked.__slots__}
+
+
 def _hit_rate(report: "WarmReport") -> Fields | None:
     rate = report.hit_rate
     if rate is None:
         return None
     fields: Fields = {name: getattr(rate, name) for name in rate.__slots__}
+    fields["live"] = None if rate.live is None else _live(rate.live)
     reason = "the sample holds no request"
     if report.dry_run:
         reason = "a dry run writes nothing"
@@ -135,6 +146,17 @@ def _hit_rate(report: "WarmReport") -> Fields | None:
         reason = f"the warm was stopped: {report.stopped}"
     unknown = {name: reason for name in ("before", "after") if fields[name] is None}
     return _known(fields, unknown)
+
+
+def _live(live: "LiveHitRate") -> Fields:
+    told: Fields = {
+        "hits": live.hits,
+        "misses": live.misses,
+        "seconds": round(live.seconds, 3),
+        "rate": live.rate,
+        "anew": live.anew,
+    }
+    return _known(told, {} if live.rate is not None else {"rate": "nobody asked the server"})
 
 
 def flush(report: "FlushReport", head: Fields, exit_code: int) -> Fields:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from cachectl.models import Problem
     from cachectl.reports import (
+        Asked,
         ExportReport,
         FlushReport,
         HealthReport,
@@ -93,14 +94,20 @@ def warm(report: "WarmReport", server: str) -> "Iterator[str]":
     job = f" of the job {report.job}" if report.job else ""
     what = "would warm" if report.dry_run else "warmed"
     seconds = format_duration(report.seconds)
-    yield f"{what} {server} with {report.entries} entries{job} in {seconds}"
+    part = f" (part {report.part})" if report.part else ""
+    yield f"{what} {server} with {report.entries} entries{job}{part} in {seconds}"
     yield f"  written  {report.written} ({format_size(report.size)}, {report.rate:.0f}/s)"
+    if report.asked is not None:
+        yield from left_out(report.asked)
     if report.computed:
         yield f"  computed {report.computed}"
     for name in ("skipped", "failed", "unknown", "unsent"):
         count = getattr(report, name)
         if count or name in {"skipped", "failed"}:
             yield f"  {name:<8} {count}"
+    if report.statuses:
+        answers = ", ".join(f"{count} of {status}" for status, count in report.statuses.items())
+        yield f"  answers  {answers}"
     yield from problems(report.errors, report.failed + report.unknown)
     yield from _held_back(report)
     yield from _hit_rate(report)
@@ -108,6 +115,17 @@ def warm(report: "WarmReport", server: str) -> "Iterator[str]":
         yield f"  stopped  {report.stopped}"
     if report.error is not None:
         yield f"  error    {safe(report.error.message)}"
+
+
+def left_out(asked: "Asked") -> "Iterator[str]":
+    """Yield what lines of a log were no requests, if there are any."""
+    told = {
+        "of another method, status or time": asked.filtered,
+        "taken by no route": asked.unrouted,
+        "that cannot be read": asked.bad,
+    }
+    if any(told.values()):
+        yield "  left out: " + ", ".join(f"{count} {what}" for what, count in told.items() if count)
 
 
 def _hit_rate(report: "WarmReport") -> "Iterator[str]":
@@ -120,6 +138,10 @@ def _hit_rate(report: "WarmReport") -> "Iterator[str]":
     sample = "a separate sample" if rate.sample == "separate" else "the same requests"
     size = f"{rate.requests} requests for {rate.keys} keys"
     yield f"  hit rate {before} before, {after} after ({size}, {sample})"
+    if rate.live is not None:
+        lookups = rate.live.hits + rate.live.misses
+        live = "nobody asked" if rate.live.rate is None else format_share(rate.live.rate)
+        yield f"  live     {live} ({lookups} lookups in {format_duration(rate.live.seconds)})"
     if rate.required is not None and rate.met is not None:
         verdict = "met" if rate.met else "NOT met"
         yield f"  gate     {format_share(rate.required)} required: {verdict}"

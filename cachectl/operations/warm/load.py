@@ -8,7 +8,8 @@ from typing import BinaryIO
 
 from cachectl.errors import CachectlError
 from cachectl.models import Batch, Entries, Entry
-from cachectl.operations.warm.plan import Warm
+from cachectl.operations.warm.parts import mine
+from cachectl.operations.warm.plan import Part, Warm
 from cachectl.operations.warm.tally import Tally
 from cachectl.operations.warm.write import Into, decided, expiring, into, missing
 from cachectl.sources.lines import entry_batches
@@ -24,12 +25,12 @@ async def load(store: Store, plan: Warm, tally: Tally, stdin: BinaryIO) -> None:
     Raises `InputError` for a source that cannot be read, or not to its end, once all before is written.
     """
     left = plan.limit
-    async with aclosing(_batches(plan.sources, stdin)) as batches, into(store, tally) as cache:
+    async with aclosing(_batches(plan.files, stdin)) as batches, into(store, tally) as cache:
         async for batch in _unhurried(batches, cache):
             kept = batch if left is None else _first(batch, left)
-            await _load(store, plan, tally, cache, kept)
             if left is not None:
                 left -= len(kept.entries)
+            await _load(store, plan, tally, cache, _of_part(kept, plan.part))
             if left == 0 or tally.stop.is_set():
                 return
 
@@ -81,6 +82,13 @@ def _first(batch: Batch, count: int) -> Batch:
     last = batch.entries.lines[count - 1]
     problems = [problem for problem in batch.problems if (problem.line or 0) < last]
     return batch._replace(entries=batch.entries[:count], problems=problems)
+
+
+def _of_part(batch: Batch, part: Part) -> Batch:
+    """Return the entries of a batch that are this part's; bad lines are everybody's."""
+    if part.of == 1:
+        return batch
+    return batch._replace(entries=batch.entries.where(mine(batch.entries.keys, part)))
 
 
 async def _load(store: Store, plan: Warm, tally: Tally, cache: Into, batch: Batch) -> None:

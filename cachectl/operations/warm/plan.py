@@ -4,7 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from cachectl.config.settings import UNSET, NamespaceSettings, PythonOrigin, Unset
+from cachectl.config.settings import (
+    UNSET,
+    AccessLog,
+    NamespaceSettings,
+    Origin,
+    Requests,
+    Unset,
+    files_of,
+)
 from cachectl.errors import UsageError
 from cachectl.sources.reading import STDIN
 
@@ -27,25 +35,54 @@ class MaxFailed(NamedTuple):
         return self.number + math.floor(self.share * entries + 1e-9)
 
 
+class Part(NamedTuple):
+    """One of `of` shares of a warm that several machines do together; `number` counts from 1."""
+
+    number: int = 1
+    of: int = 1
+
+    def __str__(self) -> str:
+        """Return it as it is written: `3/8`."""
+        return f"{self.number}/{self.of}"
+
+
+class Lock(NamedTuple):
+    """What keeps other warms of this `name` away; these are waited for, at most `wait` seconds."""
+
+    name: str
+    wait: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Warm:
     """One warm: where entries or requests come from and how they are written and proven.
 
-    `only` None means the default: requests `missing`, entries `all`, entries of a backup `missing`.
-    `sample` names the files of a separate sample; `same` verifies against the ranked requests.
+    With an origin the sources are requests, without one they are entries. `only` None means the
+    default: requests `missing`, entries `all`, entries of a backup `missing`. Of the ranked requests
+    at most `limit` keys are warmed, those that reach the share `coverage` of the requests, those that
+    bring most hits in `budget` bytes; `part` takes its share of these. `sample` names the requests of a
+    separate sample; `same` verifies against the ranked requests. `max_memory` is bytes, or a share of
+    the server's maxmemory (a float). For `watch` seconds the server's own hits and misses are followed
+    afterwards.
     """
 
-    sources: tuple[str, ...] = ()
+    sources: Requests = ()
     job: str | None = None
-    origin: PythonOrigin | None = None
+    origin: Origin | None = None
     directory: str = "."
     namespace: str | None = None
     ttl: float | None | Unset = UNSET
     ttl_jitter: float | None = None
     only: Only | None = None
     limit: int | None = None
-    sample: tuple[str, ...] | Literal["same"] | None = None
+    coverage: float | None = None
+    budget: int | None = None
+    part: Part = Part()  # noqa: RUF009 it is frozen
+    max_memory: float | int | None = None
+    lock: Lock | None = None
+    sample: Requests | Literal["same"] | None = None
     required: float | None = None
+    watch: float | None = None
     verify_only: bool = False
     dry_run: bool = False
     max_failed: MaxFailed = MaxFailed()  # noqa: RUF009 it is frozen
@@ -53,26 +90,42 @@ class Warm:
     namespaces: dict[str, NamespaceSettings] | None = None
     fallback_ttl: float | None = None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The sources' names; `-` is stdin."""
+        return files_of(self.sources)
+
     def check(self) -> None:
         """Raise `UsageError` for what cannot be done together."""
-        if self.required is not None and self.sample is None:
+        if self.required is not None and self.sample is None and self.watch is None:
             msg = "a required hit rate needs a sample to be measured on"
             raise UsageError(msg, "add --verify FILE, or --verify same")
         if self.sample == "same" and self.origin is None:
             msg = "the sample 'same' is the ranked requests, and entries are none"
             raise UsageError(msg, "name a file of requests: --verify FILE")
-        if self.verify_only and self.sample is None:
+        if self.origin is None and (self.coverage or self.budget is not None):
+            word = "--coverage" if self.coverage else "--budget"
+            msg = f"{word} chooses among requests, and entries are none"
+            raise UsageError(msg, "--limit takes the first entries")
+        if self.verify_only and self.sample is None and self.watch is None:
             msg = "there is nothing to verify against"
             raise UsageError(msg, "add --verify FILE")
-        if not self.verify_only and not self.sources:
+        if not self.verify_only and not self.files:
             msg = "there is nothing to warm"
             raise UsageError(msg, "name a file of entries, or a job of the settings")
-        if self._read().count(STDIN) > 1:
+        if self.read.count(STDIN) > 1:
             msg = "stdin is named twice, and can be read once"
             raise UsageError(msg)
 
-    def _read(self) -> tuple[str, ...]:
-        """Return every source that will be read."""
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Every source that will be read."""
         if self.sample is None or self.sample == "same":
-            return self.sources
-        return self.sample if self.verify_only else self.sources + self.sample
+            return self.files
+        sample = files_of(self.sample)
+        return sample if self.verify_only else self.files + sample
+
+
+def log_like(requests: Requests, files: tuple[str, ...]) -> Requests:
+    """Return files to be read as `requests` are: as logs with the same route, if those are logs."""
+    return requests._replace(log=files) if isinstance(requests, AccessLog) else files

@@ -1,34 +1,60 @@
 """A warm from its sources to its report: load entries, or compute requests, and prove the hit rate."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import BinaryIO
 
+from cachectl.config.settings import AccessLog
 from cachectl.errors import CachectlError, InputError, LostError, ServerError
-from cachectl.models import Observer, Problem
+from cachectl.models import Observer, Problem, Request
 from cachectl.operations.stop import Stop, until
-from cachectl.operations.warm.compute import Origin, compute
+from cachectl.operations.warm.choose import (
+    askable,
+    chosen,
+    left_of,
+    looked_up,
+    total_of,
+    wanted,
+    within,
+)
+from cachectl.operations.warm.compute import compute
+from cachectl.operations.warm.lease import leased
 from cachectl.operations.warm.load import load
+from cachectl.operations.warm.memory import guarded
 from cachectl.operations.warm.plan import Warm
-from cachectl.operations.warm.rank import rank
+from cachectl.operations.warm.preview import asked
+from cachectl.operations.warm.rank import Ranked, rank
 from cachectl.operations.warm.tally import Tally
 from cachectl.operations.warm.verify import Proof
+from cachectl.operations.warm.watch import watch
 from cachectl.reports import WarmReport
-from cachectl.sources.origins import load_callable
+from cachectl.sources.origins.open import check_origin, open_origin
 from cachectl.sources.reading import STDIN, named
+from cachectl.sources.routes import compiled
 from cachectl.store.store import Store
 
+_NOT_LOOKED_AT = {"connection", "interrupted", "locked"}
+"""After a warm that was stopped so, nobody can or wants to wait for a look at the hit rate."""
 _REPLACED = (
     "the server was restarted or replaced while it was warmed: entries written before may be gone"
 )
 
 
+def _unsaid(_line: str) -> None:
+    """Tell nobody."""
+
+
 async def warm(
-    store: Store, plan: Warm, stop: Stop, observe: Observer, stdin: BinaryIO
+    store: Store,
+    plan: Warm,
+    stop: Stop,
+    observe: Observer,
+    stdin: BinaryIO,
+    say: Callable[[str], None] = _unsaid,
 ) -> WarmReport:
-    """Warm as `plan` says, and report.
+    """Warm as `plan` says, and report; `say` is told whom it waits for.
 
     Until the first write it raises: `UsageError`, `ConfigError` and `InputError` for a plan, an origin
     or a source that cannot be, `UnreachableError` and `ServerError` for a server that cannot be asked.
@@ -39,7 +65,7 @@ async def warm(
     tally = Tally(stop, observe, plan.fail_fast)
     proof = Proof(plan)
     try:
-        await until(stop, _work(store, plan, tally, proof, stdin))
+        await until(stop, _locked(store, plan, tally, proof, stdin, say))
     except CachectlError as error:
         if not tally.begun:
             raise
@@ -47,6 +73,7 @@ async def warm(
     tally.close()
     replaced = await _replaced(store, tally)
     await _verify(store, plan, tally, proof)
+    await _watch(store, plan, tally, proof)
     if replaced is not None:
         _tell(replaced, tally, proof)
     report = _report(plan, tally, proof, start)
@@ -60,9 +87,12 @@ def check(plan: Warm) -> None:
     """
     plan.check()
     if not plan.verify_only:
-        _find(plan.sources)
+        _find(plan.files)
         if plan.origin is not None:
-            load_callable(plan.origin.call, plan.directory)
+            check_origin(plan.origin, plan.directory)
+    for requests in (plan.sources, plan.sample):
+        if isinstance(requests, AccessLog):
+            compiled(requests.route, plan.namespace)
 
 
 def disabled(plan: Warm) -> WarmReport:
@@ -70,26 +100,64 @@ def disabled(plan: Warm) -> WarmReport:
     stop = Stop()
     stop.set("disabled")
     tally = Tally(stop, lambda _progress: None, plan.fail_fast)
-    return _report(plan, tally, Proof(replace(plan, sample=None)), perf_counter())
+    return _report(plan, tally, Proof(replace(plan, sample=None, watch=None)), perf_counter())
+
+
+async def _locked(
+    store: Store,
+    plan: Warm,
+    tally: Tally,
+    proof: Proof,
+    stdin: BinaryIO,
+    say: Callable[[str], None],
+) -> None:
+    """Do the work while others are kept away, if that is wanted."""
+    lock = None if plan.verify_only or plan.dry_run else plan.lock
+    async with leased(store, lock, tally, say) as held:
+        if held:
+            await _work(store, plan, tally, proof, stdin)
 
 
 async def _work(store: Store, plan: Warm, tally: Tally, proof: Proof, stdin: BinaryIO) -> None:
     """Read what is to be read beforehand, look at the server, and load or compute."""
-    origin = ranked = None
     if not plan.verify_only:
-        _find(plan.sources)
-    if plan.origin is not None and not plan.verify_only:
-        origin = Origin(load_callable(plan.origin.call, plan.directory), plan.origin)
-        ranked = await rank(plan.sources, plan.namespace, stdin)
-    await proof.read(ranked, stdin)
+        _find(plan.files)
+    if plan.origin is None or plan.verify_only:
+        await proof.read(None, stdin)
+        await _meet(store, plan, tally)
+        await proof.look_before(store)
+        if not plan.verify_only:
+            await load(store, plan, tally, stdin)
+        return
+    async with open_origin(plan.origin, plan.directory) as origin:
+        ranked = proof.ranked = await rank(plan.sources, plan.namespace, stdin)
+        await proof.read(ranked, stdin)
+        await _meet(store, plan, tally)
+        todo = await _todo(store, plan, ranked, tally, proof)
+        if not (plan.dry_run or tally.stop.is_set()):
+            await compute(store, plan, todo, ranked.sources, origin, tally)
+
+
+async def _meet(store: Store, plan: Warm, tally: Tally) -> None:
+    """Look at the server that is to be written to, if one is."""
     if not (plan.verify_only or plan.dry_run):
         await store.writable()
         tally.server = await _identity(store)
-    await proof.look_before(store)
-    if ranked is not None and origin is not None:
-        await compute(store, plan, ranked, origin, tally)
-    elif not plan.verify_only:
-        await load(store, plan, tally, stdin)
+        tally.guard = await guarded(store, plan.max_memory, tally)
+
+
+async def _todo(
+    store: Store, plan: Warm, ranked: Ranked, tally: Tally, proof: Proof
+) -> Iterable[Request]:
+    """Return the requests that are to be computed; one look tells these and the hit rate before."""
+    requests = await chosen(store, plan, ranked, tally)
+    there = await proof.look_before(store, looked_up(plan, requests))
+    tally.follow(requests, [one.key in there for one in requests], total_of(plan, ranked))
+    todo = await wanted(store, plan, requests, there, tally)
+    todo = askable(plan, ranked, todo, tally)
+    if plan.budget is None:
+        return todo
+    return within(todo, left_of(plan.budget, plan, requests, there), tally)
 
 
 def _find(sources: Sequence[str]) -> None:
@@ -146,10 +214,20 @@ def _tell(replaced: LostError, tally: Tally, proof: Proof) -> None:
 async def _verify(store: Store, plan: Warm, tally: Tally, proof: Proof) -> None:
     """Look up the hit rate after the work, unless nobody can or wants to wait for it."""
     reason = tally.stop.reason
-    if plan.verify_only or plan.dry_run or reason in {"connection", "interrupted"}:
+    if plan.verify_only or plan.dry_run or reason in _NOT_LOOKED_AT:
         return
     try:
         await until(tally.stop, proof.look_after(store))
+    except CachectlError as error:
+        tally.end(error)
+
+
+async def _watch(store: Store, plan: Warm, tally: Tally, proof: Proof) -> None:
+    """Follow the hit rate that applications get, once the look-ups of the verification are over."""
+    if plan.watch is None or plan.dry_run or tally.stop.is_set():
+        return
+    try:
+        proof.live = await watch(store, plan.watch, tally.stop, tally.observe)
     except CachectlError as error:
         tally.end(error)
 
@@ -172,4 +250,7 @@ def _report(plan: Warm, tally: Tally, proof: Proof, start: float) -> WarmReport:
         allowed_failures=plan.max_failed.of(tally.entries),
         dry_run=plan.dry_run,
         error=tally.error,
+        statuses=dict(tally.statuses),
+        part=str(plan.part) if plan.part.of > 1 else None,
+        asked=None if proof.ranked is None else asked(proof.ranked),
     )

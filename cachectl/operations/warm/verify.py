@@ -1,13 +1,15 @@
 """The hit rate of a sample: the share of its requests, weighted by count, that find their key."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import chain, compress
 from typing import BinaryIO
 
 from cachectl.errors import CachectlError, LostError
 from cachectl.models import Request
+from cachectl.operations.warm.parts import mine
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.rank import Ranked, read_sample
-from cachectl.reports import HitRate
+from cachectl.reports import HitRate, LiveHitRate
 from cachectl.store.store import Store
 from cachectl.store.stream import Outcomes
 
@@ -39,18 +41,19 @@ def answered(outcomes: Outcomes) -> Outcomes:
     return outcomes
 
 
-async def hit_rate(store: Store, sample: Sequence[Request]) -> float | None:
-    """Return hits / (hits + misses) of the sample, or None when it holds no request."""
+def hit_rate(sample: Sequence[Request], there: Container[bytes]) -> float | None:
+    """Return hits / (hits + misses) of a sample, or None when it holds no request."""
     total = sum(request.count for request in sample)
-    if not total:
-        return None
-    there = await look(store, [request.key for request in sample])
-    hits = sum(request.count for request, found in zip(sample, there, strict=True) if found)
-    return hits / total
+    hits = sum(request.count for request in sample if request.key in there)
+    return hits / total if total else None
 
 
 class Proof:
-    """What a warm is verified against: a sample, and its hit rate before and after the work."""
+    """What a warm is verified against: a sample, and its hit rate before and after the work.
+
+    `ranked` are the requests that are warmed, or else those of the sample; `live` is what the server
+    itself counted afterwards.
+    """
 
     def __init__(self, plan: Warm) -> None:
         """Start with nothing read and nothing looked up."""
@@ -58,35 +61,52 @@ class Proof:
         self._sample: list[Request] = []
         self._before: float | None = None
         self._after: float | None = None
+        self.live: LiveHitRate | None = None
+        self.ranked: Ranked | None = None
 
     async def read(self, ranked: Ranked | None, stdin: BinaryIO) -> None:
-        """Read the sample, if there is to be one; `ranked` is what the sample `same` takes."""
-        plan = self._plan
-        if plan.sample == "same" and ranked is not None:
-            self._sample = ranked.requests
-        elif plan.sample is not None:
-            sources = plan.sources if plan.sample == "same" else plan.sample
-            self._sample = await read_sample(sources, plan.namespace, stdin)
+        """Read the sample, if there is to be one; `ranked` is what the sample `same` takes.
 
-    async def look_before(self, store: Store) -> None:
-        """Look up the hit rate before the work; without work it is that after it, too."""
-        self._before = await hit_rate(store, self._sample)
+        Of a sample, a part is proven by the keys that are its own.
+        """
+        plan = self._plan
+        if plan.sample is None:
+            return
+        if plan.sample != "same" or ranked is None:
+            sources = plan.sources if plan.sample == "same" else plan.sample
+            ranked = await read_sample(sources, plan.namespace, stdin)
+        self.ranked = self.ranked or ranked
+        keys = [request.key for request in ranked.requests]
+        self._sample = list(compress(ranked.requests, mine(keys, plan.part)))
+
+    async def look_before(self, store: Store, keys: Iterable[bytes] = ()) -> set[bytes]:
+        """Look up the hit rate before the work, and `keys` with it; return those that are there.
+
+        Without work it is the hit rate after it, too.
+        """
+        there = await self._there(store, keys)
+        self._before = hit_rate(self._sample, there)
         if self._plan.verify_only:
             self._after = self._before
+        return there
 
     async def look_after(self, store: Store) -> None:
         """Look up the hit rate after the work."""
-        self._after = await hit_rate(store, self._sample)
+        self._after = hit_rate(self._sample, await self._there(store))
+
+    async def _there(self, store: Store, keys: Iterable[bytes] = ()) -> set[bytes]:
+        asked = list(dict.fromkeys(chain((request.key for request in self._sample), keys)))
+        return set(compress(asked, await look(store, asked)))
 
     @property
     def verdict(self) -> HitRate | None:
-        """The hit rates, and whether the required one is met; None without a sample."""
+        """The hit rates, and whether the required one is met; None when nothing measures one."""
         plan = self._plan
-        if plan.sample is None:
+        if plan.sample is None and plan.watch is None:
             return None
         met = None
         if plan.required is not None and not plan.dry_run:
-            met = self._after is not None and self._after >= plan.required
+            met = all(rate is not None and rate >= plan.required for rate in self._judged())
         return HitRate(
             before=self._before,
             after=self._after,
@@ -95,4 +115,12 @@ class Proof:
             sample="same" if plan.sample == "same" else "separate",
             required=plan.required,
             met=met,
+            live=self.live,
         )
+
+    def _judged(self) -> Iterator[float | None]:
+        """Yield the hit rates that the required one is held against."""
+        if self._plan.sample is not None:
+            yield self._after
+        if self._plan.watch is not None:
+            yield self.live.rate if self.live else None

@@ -58,12 +58,21 @@ class Into:
     async def send(
         self, entries: Entries, source_of: Callable[[Entry], str], *, only_missing: bool
     ) -> None:
-        """Send entries whose TTLs are decided on; they are answered while the next ones are read."""
-        if len(entries):
-            writing = Writing(entries, only_missing=only_missing)
+        """Send entries whose TTLs are decided on; they are answered while the next ones are read.
+
+        Those that the tally's guard does not admit are not sent.
+        """
+        guard = self._tally.guard
+        while len(entries):
+            count = len(entries) if guard is None else await guard.admit(entries, self.land)
+            if not count:
+                return
+            admitted = entries if count == len(entries) else entries[:count]
+            writing = Writing(admitted, only_missing=only_missing)
             self._tally.begin(writing, source_of)
             for settled in await self._writer.send(writing):
                 self._tally.settle(settled)
+            entries = entries[count:]
 
     async def land(self) -> None:
         """Wait until all that was sent is answered."""
@@ -74,6 +83,7 @@ class Into:
 @asynccontextmanager
 async def into(store: Store, tally: Tally) -> AsyncIterator[Into]:
     """Give the way into the cache; what was sent is answered when the block ends, unless cancelled."""
+    tally.pace = store.pace
     async with store.writer() as writer:
         way = Into(writer, tally)
         try:

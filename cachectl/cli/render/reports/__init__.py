@@ -1,0 +1,1 @@
+"""Report files of a warm, for reviewers, CI systems, monitoring and programs."""
