@@ -8,6 +8,7 @@ answers.
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,9 @@ NAMESPACE: Final = "natal"
 PATH: Final = "/api/natal/chart"
 TTL: Final = 7 * 24 * 3600
 """Seconds that a chart is kept. It never changes: this only lets go of those nobody asks for."""
+
+COMBINED: Final = '%a - - %t "%r" %s %b "%{Referer}i" "%{User-Agent}i"'
+"""The format of an access log's lines, as aiohttp writes it."""
 
 CACHE: Final = web.AppKey("cache", CacheClient)
 
@@ -77,13 +81,20 @@ def _number(request: web.Request, name: str) -> float:
         raise ValueError(msg) from None
 
 
-async def serve(url: str, host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM and print the address once it is bound; port 0: a free one."""
+async def serve(url: str, host: str, port: int, log: str | None = None) -> None:
+    """Serve until SIGINT or SIGTERM and print the address once it is bound; port 0: a free one.
+
+    With `log`, what is asked for is appended to that file, in the combined format.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with CacheClient(url) as cache:
-        runner = web.AppRunner(application(cache))
+        runner = web.AppRunner(
+            application(cache),
+            access_log=None if log is None else _logger(log),
+            access_log_format=COMBINED,
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()
@@ -94,11 +105,20 @@ async def serve(url: str, host: str, port: int) -> None:
             await runner.cleanup()
 
 
+def _logger(path: str) -> logging.Logger:
+    """Return what writes lines into a file, as they are."""
+    logger = logging.getLogger("natal.access")
+    logger.addHandler(logging.FileHandler(path, encoding="utf-8"))
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service from the command line; 1 and a line on stderr if it cannot listen."""
     options = _parser().parse_args(arguments)
     try:
-        asyncio.run(serve(options.url, options.host, options.port))
+        asyncio.run(serve(options.url, options.host, options.port, options.access_log))
     except OSError as error:
         print(f"cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
@@ -117,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--port", type=int, default=8080, help="0: a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--access-log", metavar="FILE", help="what was asked for, for warming (default: none)"
     )
     return parser
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ExportReport,
         FlushReport,
         HealthReport,
+        HitRate,
         KeyInfo,
         StatsReport,
         WarmReport,
@@ -128,16 +129,21 @@ def left_out(asked: "Asked") -> "Iterator[str]":
         yield "  left out: " + ", ".join(f"{count} {what}" for what, count in told.items() if count)
 
 
-def _hit_rate(report: "WarmReport") -> "Iterator[str]":
-    rate = report.hit_rate
-    if rate is None:
-        return
+def _sampled(rate: "HitRate") -> str:
     before, after = (
         "unknown" if value is None else format_share(value) for value in (rate.before, rate.after)
     )
     sample = "a separate sample" if rate.sample == "separate" else "the same requests"
     size = f"{rate.requests} requests for {rate.keys} keys"
-    yield f"  hit rate {before} before, {after} after ({size}, {sample})"
+    return f"{before} before, {after} after ({size}, {sample})"
+
+
+def _hit_rate(report: "WarmReport") -> "Iterator[str]":
+    rate = report.hit_rate
+    if rate is None:
+        return
+    if rate.requests or rate.live is None:
+        yield f"  hit rate {_sampled(rate)}"
     if rate.live is not None:
         lookups = rate.live.hits + rate.live.misses
         live = "nobody asked" if rate.live.rate is None else format_share(rate.live.rate)
