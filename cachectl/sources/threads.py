@@ -8,7 +8,6 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -47,8 +46,14 @@ def deliver(answer: Answer, outcome: Outcome | None) -> None:
     """Give `answer` its outcome, unless nobody waits for it any more."""
     if not answer.done():
         answer.set_result(outcome)
-    elif outcome is not None and inspect.iscoroutine(outcome.value):
-        outcome.value.close()  # nobody will await it: no warning about that
+    elif outcome is not None:
+        _drop(outcome)
+
+
+def _drop(outcome: Outcome) -> None:
+    """Close a coroutine that nobody will await: no warning about that."""
+    if inspect.iscoroutine(outcome.value):
+        outcome.value.close()
 
 
 class Threads:
@@ -108,6 +113,8 @@ class _Worker(threading.Thread):
     def run(self) -> None:
         while (todo := self.calls.get()) is not None:
             outcome = attempt(todo.call)
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            try:
                 todo.loop.call_soon_threadsafe(deliver, todo.answer, outcome)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                _drop(outcome)
             del todo, outcome  # an idle thread holds no values
