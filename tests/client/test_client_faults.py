@@ -17,7 +17,7 @@ from cachectl.config.settings import ClientSettings
 from tests.client.client_tools import PATIENT, until, until_value
 from tests.conftest import FreshServer
 from tests.proxies import Proxy, delayed, held
-from tests.servers import DEFAULT_VERSION, ServerProcess, free_port
+from tests.servers import DEFAULT_VERSION, ReplyError, ServerProcess, free_port
 
 
 async def several(callers: int, call: Callable[[], Awaitable[object]], each: int = 1) -> list[Any]:
@@ -281,6 +281,8 @@ def test_a_busy_server_is_bypassed_with_one_warning(
                     assert await cache.get_many(["n:k"]) == {}
                 assert time.perf_counter() - start < 5
                 server.raw("SCRIPT", "KILL")
+                with pytest.raises(ReplyError):
+                    connection.read()  # only now it has ended
             assert await until_value(cache, "n:k", 1) < 2
 
     asyncio.run(main())

@@ -15,7 +15,7 @@ from cachectl.store.stream import UNKNOWN, UNSENT, WINDOW
 from cachectl.store.writer import Writer, Writing
 from tests.conftest import FreshServer
 from tests.proxies import CUT, Chunk, Proxy, Step, held, passes
-from tests.servers import ServerProcess
+from tests.servers import ReplyError, ServerProcess
 from tests.store.stores import PATIENT, entry, final, run, timed, until
 from tests.store.test_store_resent import busy_for_the_first
 
@@ -500,6 +500,8 @@ def test_a_busy_server_that_stays_busy_ends_the_lane_with_its_words(server: Serv
             async with store.writer() as writer:
                 assert await all_settled(writer, batches) == batches
             server.raw("SCRIPT", "KILL")
+            with pytest.raises(ReplyError):
+                script.read()  # only now it has ended
         replies = told(batches)
         assert isinstance(replies[0], BusyError)
         assert all(reply is UNSENT or isinstance(reply, BusyError) for reply in replies)

@@ -11,7 +11,7 @@ from cachectl.errors import LostError, OutOfMemoryError, WrongTypeError
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, Outcomes
 from tests.proxies import Chunk, Proxy, Step, held, passes
-from tests.servers import ServerProcess
+from tests.servers import ReplyError, ServerProcess
 from tests.store.stores import entry, final, run, until
 
 FULL = ("CONFIG", "SET", "maxmemory", "1")
@@ -126,7 +126,8 @@ def busy_for_the_first(server: ServerProcess, first: bytes) -> Callable[[Chunk],
             yield chunk.data[:end]
             yield 0.2
             server.raw("SCRIPT", "KILL")
-            yield 0.05
+            with pytest.raises(ReplyError):
+                script.read()  # only now it has ended
         yield chunk.data[end:]
 
     return plan
