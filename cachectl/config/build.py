@@ -17,12 +17,14 @@ from cachectl.config.settings import (
     Origin,
     Profile,
     Route,
+    Sentinel,
     Settings,
     Threshold,
     Tls,
     Verify,
     WarmJob,
     out_of_order,
+    sentinel_of,
 )
 from cachectl.config.url import Address, ParsedUrl
 from cachectl.errors import ConfigError
@@ -94,21 +96,47 @@ class Builder:
 
     def _profile(self, name: str, given: dict[str, Any]) -> Profile | None:
         path = ("profiles", name)
-        url: ParsedUrl | None = given.get("url")
-        credentials = self._credentials(path, given, url)
-        tls = self._tls(path, given.get("tls"), url)
-        if url is None:
+        place = self._place(path, given)
+        credentials = self._credentials(path, given, place)
+        tls = self._tls(path, given.get("tls"), place)
+        sentinel = self._sentinel((*path, "sentinel"), given.get("sentinel"))
+        if place is None:
             return None
         return Profile(
             name=name,
-            address=self._address(url.address),
+            address=self._address(place.address),
             credentials=credentials,
             tls=tls,
+            sentinel=sentinel or sentinel_of(place.address, tls),
             protected=given.get("protected", False),
             read_only=given.get("read_only", False),
             client=self._client._replace(**given.get("client", {})),
             cli=self._cli._replace(**given.get("cli", {})),
             cache=self._cache._replace(**given.get("cache", {})),
+        )
+
+    def _place(self, path: tuple[str, ...], given: dict[str, Any]) -> ParsedUrl | None:
+        """Return what a profile says of where its server is, if that is known."""
+        if (*path, "url") in self._reader.lines:
+            if (*path, "db") in self._reader.lines:
+                hint = "write it there: redis://HOST:PORT/NUMBER, or unix:/PATH?db=NUMBER"
+                self._fail((*path, "db"), "the url says the database", hint)
+            return given.get("url")
+        db, tls = given.get("db", 0), "tls" in given
+        if "cluster" in given:
+            return ParsedUrl(Address("cluster", nodes=given["cluster"], db=db, tls=tls))
+        said = given.get("sentinel", {})
+        if not {"service", "nodes"} <= said.keys():
+            return None
+        service, nodes = said["service"], said["nodes"]
+        return ParsedUrl(Address("sentinel", nodes=nodes, service=service, db=db, tls=tls))
+
+    def _sentinel(self, path: tuple[str, ...], given: dict[str, Any] | None) -> Sentinel | None:
+        if given is None:
+            return None
+        credentials = self._credentials(path, given, None)
+        return Sentinel(
+            credentials, self._tls(path, given["tls"], None) if "tls" in given else None
         )
 
     def _address(self, address: Address) -> Address:
@@ -165,7 +193,7 @@ class Builder:
     ) -> Tls:
         tls = Tls(**(given or {}))
         if given and url and not url.address.tls:
-            self._fail((*path, "tls"), "the url is not one of TLS", "write rediss:// in the url")
+            self._fail((*path, "tls"), "the url is not one of TLS", "begin the url with rediss")
         if tls.key_file and not tls.cert_file:
             self._fail((*path, "tls", "key_file"), "has no cert_file beside it", "give both")
         return tls

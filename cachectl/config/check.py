@@ -8,7 +8,7 @@ from cachectl.config.find import Found
 from cachectl.config.load import read
 from cachectl.config.resolve import unknown
 from cachectl.config.secrets import readable_by_others
-from cachectl.config.settings import Profile, Settings, WarmJob, files_of
+from cachectl.config.settings import Login, Settings, WarmJob, files_of, logins_of
 from cachectl.errors import ConfigError
 
 
@@ -46,26 +46,26 @@ def _default(settings: Settings) -> Iterator[Finding]:
 
 def _profiles(settings: Settings) -> Iterator[Finding]:
     for profile in settings.profiles.values():
-        for path, file in _named(profile).items():
-            if file and not os.path.isfile(file):
-                yield _finding(settings, path, f"{file} is not there")
-        path = ("profiles", profile.name)
-        secret = profile.credentials.password_file
-        if secret and readable_by_others(secret):
-            message = f"{secret}: other users can read this password file"
-            yield _finding(settings, (*path, "password_file"), message, "chmod 600")
-        if not profile.tls.verify:
-            yield _finding(settings, (*path, "tls", "verify"), "the server is not verified")
+        for login in logins_of(profile, settings):
+            yield from _login(settings, login)
 
 
-def _named(profile: Profile) -> dict[tuple[str, ...], str | None]:
-    path = ("profiles", profile.name)
-    return {
-        (*path, "password_file"): profile.credentials.password_file,
-        (*path, "tls", "ca_file"): profile.tls.ca_file,
-        (*path, "tls", "cert_file"): profile.tls.cert_file,
-        (*path, "tls", "key_file"): profile.tls.key_file,
+def _login(settings: Settings, login: Login) -> Iterator[Finding]:
+    path, secret = login.path, login.credentials.password_file
+    named = {
+        (*path, "password_file"): secret,
+        (*path, "tls", "ca_file"): login.tls.ca_file,
+        (*path, "tls", "cert_file"): login.tls.cert_file,
+        (*path, "tls", "key_file"): login.tls.key_file,
     }
+    for here, file in named.items():
+        if file and not os.path.isfile(file):
+            yield _finding(settings, here, f"{file} is not there")
+    if secret and readable_by_others(secret):
+        message = f"{secret}: other users can read this password file"
+        yield _finding(settings, (*path, "password_file"), message, "chmod 600")
+    if not login.tls.verify:
+        yield _finding(settings, (*path, "tls", "verify"), "the server is not verified")
 
 
 def _jobs(settings: Settings) -> Iterator[Finding]:

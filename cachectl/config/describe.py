@@ -7,8 +7,9 @@ from cachectl.config import fields, kinds
 from cachectl.config.fields import Either, Section, Words
 from cachectl.config.kinds import Kind, Many
 from cachectl.config.reader import Path, dotted
-from cachectl.config.secrets import Secret
-from cachectl.config.settings import UNSET, Server, Settings
+from cachectl.config.secrets import Credentials, Secret
+from cachectl.config.settings import UNSET, Sentinel, Server, Settings
+from cachectl.config.url import Address, node_text
 
 
 class Effective(NamedTuple):
@@ -52,27 +53,58 @@ class _Description:
                 origin = self._origin([("default_profile",)])
             yield Effective("profile", server.profile, origin, server.profile)
         yield Effective("url", server.address.text, self._own("url"), server.address.text)
-        for name, value in server.credentials._asdict().items():
-            if value:
-                kind = fields.PROFILE.fields[name].kind
-                # The arguments of the command may hold a secret.
-                row = self._row((name,), kind, value, self._own(name))
-                yield row._replace(value=[value[0]]) if kind is kinds.COMMAND else row
+        yield from self._nodes(server)
+        yield from self._login((), server.credentials)
         if server.address.tls:
-            places = [(*self._profile, "tls")] if self._profile else []
-            yield from self._rows(("tls",), fields.TLS, server.tls, places)
+            yield from self._rows(("tls",), fields.TLS, server.tls, self._places("tls"))
         protected_by = server.protected_by[0] if server.protected_by else None
         guards = {"protected": protected_by, "read_only": server.read_only_by}
         for name, guard in guards.items():
-            places = [("profiles", guard or server.profile or "", name)]
+            places: list[Path] = [("profiles", guard or server.profile or "", name)]
             yield self._row((name,), kinds.FLAG, guard is not None, self._origin(places))
+
+    def _nodes(self, server: Server) -> Iterator[Effective]:
+        """Yield what a profile says key by key and a URL in one text, and the Sentinels' login."""
+        by_keys = [name for name in ("sentinel", "cluster") if self._given(self._places(name))]
+        if server.sentinel:
+            yield from self._sentinel(server.address, server.sentinel)
+        elif by_keys:
+            yield self._list_of_nodes(("cluster",), server.address)
+        if by_keys:
+            origin = self._origin(self._places("db"))
+            yield self._row(("db",), kinds.DATABASE, server.address.db, origin)
+
+    def _sentinel(self, address: Address, sentinel: Sentinel) -> Iterator[Effective]:
+        # A URL says in one word that its Sentinels have TLS too: they are verified as the servers.
+        tls = self._places("tls")
+        if self._given(self._places("sentinel")):
+            tls = self._places("sentinel", "tls")
+            path = ("sentinel", "service")
+            origin = self._origin(self._places(*path))
+            yield self._row(path, kinds.SERVICE_NAME, address.service, origin)
+            yield self._list_of_nodes(("sentinel", "nodes"), address)
+        yield from self._login(("sentinel",), sentinel.credentials)
+        if sentinel.tls:
+            yield from self._rows(("sentinel", "tls"), fields.TLS, sentinel.tls, tls)
+
+    def _list_of_nodes(self, path: Path, address: Address) -> Effective:
+        row = self._row(path, kinds.NODES, address.nodes, self._origin(self._places(*path)))
+        return row._replace(value=[node_text(node) for node in address.nodes])
+
+    def _login(self, path: Path, credentials: Credentials) -> Iterator[Effective]:
+        for name, value in credentials._asdict().items():
+            if value:
+                kind = fields.PROFILE.fields[name].kind
+                # The arguments of the command may hold a secret.
+                row = self._row((*path, name), kind, value, self._own(*path, name))
+                yield row._replace(value=[value[0]]) if kind is kinds.COMMAND else row
 
     def shared(self) -> Iterator[Effective]:
         """Yield what a profile may change, and the thresholds."""
         for name in ("client", "cli", "cache"):
-            places: list[Path] = [(*self._profile, name)] if self._profile else []
+            places = [*self._places(name), (name,)]
             section = fields.ROOT.fields[name].kind
-            yield from self._rows((name,), section, getattr(self._server, name), [*places, (name,)])
+            yield from self._rows((name,), section, getattr(self._server, name), places)
         for name, threshold in self._settings.health.items():
             here = ("health", name)
             yield from self._rows(here, fields.HEALTH.fields[name].kind, threshold, [here])
@@ -91,7 +123,7 @@ class _Description:
         for name, field in section.fields.items():
             value = getattr(values, name)
             here = [(*place, name) for place in places]
-            given = any(place in self._settings.lines for place in here)
+            given = self._given(here)
             if value is UNSET or value == () or (value is None and not given):
                 continue
             kind = field.kind
@@ -113,11 +145,18 @@ class _Description:
     def _row(self, path: Path, kind: Any, value: Any, origin: str) -> Effective:
         return Effective(dotted(path), _text(kind, value), origin, _json(value))
 
-    def _own(self, name: str) -> str:
+    def _own(self, *path: str) -> str:
         """Return where a setting of the server came from; a URL may bring user and password."""
         if self._profile is None:
             return self._server.said_by
-        return self._origin([(*self._profile, name), (*self._profile, "url")])
+        whole = [place for name in ("url", "sentinel", "cluster") for place in self._places(name)]
+        return self._origin([*self._places(*path), *whole])
+
+    def _places(self, *path: str) -> list[Path]:
+        return [(*self._profile, *path)] if self._profile else []
+
+    def _given(self, places: list[Path]) -> bool:
+        return any(place in self._settings.lines for place in places)
 
     def _origin(self, places: list[Path]) -> str:
         for place in places:

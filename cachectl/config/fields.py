@@ -11,18 +11,22 @@ from typing import Any, Final, NamedTuple
 from cachectl.config.kinds import (
     CALL,
     COMMAND,
+    DATABASE,
     DURATION,
     FILES,
     FILLS,
     FLAG,
     FORMAT,
+    HTTP,
     MOMENT,
+    NODES,
     ONLY,
     PATH,
     PATIENCE,
     RATE,
     SECRET,
-    SERVICE,
+    SENTINELS,
+    SERVICE_NAME,
     SHARE,
     SHARE_OR_SIZE,
     SIZE,
@@ -47,6 +51,7 @@ from cachectl.config.settings import (
     Origin,
     Profile,
     Route,
+    Sentinel,
     Settings,
     Tls,
     Verify,
@@ -74,10 +79,14 @@ class Either(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A fixed set of keys, and the defaults of those that have one."""
+    """A fixed set of keys, and the defaults of those that have one.
+
+    Of the keys `one_of`, if there are any, exactly one must be given.
+    """
 
     fields: Mapping[str, Field]
     defaults: Mapping[str, Any] = MappingProxyType({})
+    one_of: tuple[str, ...] = ()
 
 
 class Table(NamedTuple):
@@ -130,21 +139,37 @@ TLS: Final = Section(
     },
     Tls._field_defaults,
 )
+_LOGIN: Final = {
+    "username": Field(TEXT, "Who logs in (an ACL user)."),
+    "password": Field(SECRET, "The password, best as ${NAME} from the environment."),
+    "password_file": Field(PATH, "A file that holds the password."),
+    "password_command": Field(COMMAND, "A program and its arguments that print the password."),
+}
+SENTINEL: Final = Section(
+    {
+        "service": Field(SERVICE_NAME, "What the Sentinels call it.", required=True),
+        "nodes": Field(SENTINELS, "The Sentinels: HOST:PORT, by default 26379.", required=True),
+        **_LOGIN,
+        "tls": Field(TLS, "The Sentinels have TLS, and how they are verified; may be {}."),
+    },
+    Sentinel._field_defaults,
+)
 PROFILE: Final = Section(
     {
-        "url": Field(URL, "Where the server is.", required=True),
-        "username": Field(TEXT, "Who logs in (an ACL user)."),
-        "password": Field(SECRET, "The password, best as ${NAME} from the environment."),
-        "password_file": Field(PATH, "A file that holds the password."),
-        "password_command": Field(COMMAND, "A program and its arguments that print the password."),
-        "tls": Field(TLS, "How a server with TLS (rediss://) is verified."),
+        "url": Field(URL, "Where the server is."),
+        "sentinel": Field(SENTINEL, "In its place: Sentinels that know the primary; their login."),
+        "cluster": Field(NODES, "In its place: nodes of a cluster, HOST:PORT, by default 6379."),
+        "db": Field(DATABASE, "The database, where no url says it."),
+        **_LOGIN,
+        "tls": Field(TLS, "How the server is verified; without url also that it has TLS."),
         "protected": Field(FLAG, "true: removing wants this profile's name as confirmation."),
         "read_only": Field(FLAG, "true: every write is refused."),
         "client": Field(CLIENT, "What this profile changes of client.", inherits=True),
         "cli": Field(CLI, "What this profile changes of cli.", inherits=True),
         "cache": Field(CACHE, "What this profile changes of cache.", inherits=True),
     },
-    Profile._field_defaults,
+    {**Profile._field_defaults, "db": 0},
+    one_of=("url", "sentinel", "cluster"),
 )
 NAMESPACE: Final = Section(
     {
@@ -188,7 +213,7 @@ LOG: Final = Section(
 ORIGIN: Final = Section(
     {
         "call": Field(CALL, "The Python callable that computes a value."),
-        "http": Field(SERVICE, "In its place: the service that is asked for it."),
+        "http": Field(HTTP, "In its place: the service that is asked for it."),
         "fills": Field(FILLS, "Who writes the cache: cachectl, or the application by itself."),
         "path": Field(TEXT, "What is asked for where no log says: /chart?date={date}&lat={lat}."),
         "hosts": Field(Many(TEXT), "Hosts besides its own that it may redirect to."),

@@ -2,12 +2,20 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from cachectl import units
 from cachectl.config.secrets import Secret
 from cachectl.config.settings import Moment
-from cachectl.config.url import parse_url
+from cachectl.config.url import (
+    DEFAULT_PORT,
+    SENTINEL_PORT,
+    SERVICE,
+    node_text,
+    parse_node,
+    parse_url,
+)
 
 _VARIABLE: Final = r"\$\{"
 _TEXT: Final = frozenset({"str"})
@@ -32,11 +40,15 @@ class Kind(NamedTuple):
 
 
 class Many(NamedTuple):
-    """A list of values. With `alone` a single one needs no list; `word` stands for itself."""
+    """A list of values. With `alone` a single one needs no list; `word` stands for itself.
+
+    With `unique` none may stand there twice.
+    """
 
     item: Kind
     alone: bool = False
     word: str | None = None
+    unique: bool = False
 
 
 def _flag(text: str) -> bool:
@@ -110,10 +122,12 @@ def _moment(text: str) -> Moment:
         pass
     try:
         at = datetime.fromisoformat(text)
+        seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        datetime.fromtimestamp(seconds, UTC)  # in the first and last hours there is none
     except ValueError:
         msg = "expected a duration like 24h (ago), or a time like 2026-01-31T12:00:00Z"
         raise ValueError(msg) from None
-    return Moment(at=(at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    return Moment(at=seconds)
 
 
 def workers_of(text: str) -> str:
@@ -122,6 +136,24 @@ def workers_of(text: str) -> str:
         msg = "expected threads, processes or dask://HOST:PORT"
         raise ValueError(msg)
     return text
+
+
+def _service(text: str) -> str:
+    if not re.fullmatch(SERVICE, text):
+        msg = "expected a name of letters, digits, '.', '-' and '_'"
+        raise ValueError(msg)
+    return text
+
+
+def _database(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        msg = "expected a whole number"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _node_of(port: int) -> Kind:
+    return Kind(f"HOST:{port}", lambda text: parse_node(text, port), _STRING, node_text)
 
 
 def _word_of(*words: str) -> Callable[[str], str]:
@@ -137,7 +169,9 @@ def _word_of(*words: str) -> Callable[[str], str]:
 def _http(text: str) -> str:
     from urllib.parse import urlsplit
 
-    parts = urlsplit(text)
+    parts = urlsplit("")
+    with suppress(ValueError):  # its words repeat user and password
+        parts = urlsplit(text)
     whole = parts.scheme in {"http", "https"} and parts.hostname and not parts.query
     if not whole or parts.fragment or "@" in parts.netloc or "\0" in text:
         msg = "expected a service like https://app.example.com, without user, query and fragment"
@@ -255,6 +289,15 @@ FORMAT: Final = Kind(
     "common, combined or json", _word_of("common", "combined", "json"),
     {"type": "string", "pattern": rf"^(common|combined|json)$|{_VARIABLE}"},
 )  # fmt: skip
-SERVICE: Final = Kind("a service like https://app.example.com", _http, _STRING)
+HTTP: Final = Kind("a service like https://app.example.com", _http, _STRING)
+DATABASE: Final = Kind(
+    "a whole number", _database, {"type": "integer", "minimum": 0}, str, frozenset({"int"})
+)
+SERVICE_NAME: Final = Kind(
+    "a name of letters, digits, '.', '-' and '_'", _service,
+    {"type": "string", "pattern": rf"^{SERVICE}$|{_VARIABLE}"},
+)  # fmt: skip
+SENTINELS: Final = Many(_node_of(SENTINEL_PORT), unique=True)
+NODES: Final = Many(_node_of(DEFAULT_PORT), unique=True)
 COMMAND: Final = Many(TEXT)
 FILES: Final = Many(PATH, alone=True)

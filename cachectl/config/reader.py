@@ -70,7 +70,18 @@ class Reader:
         for name, field in section.fields.items():
             if field.required and (*path, name) not in self.lines:
                 self.fail(path, f"{dotted((*path, name))} is missing", f"add it: {field.doc}")
+        if section.one_of:
+            self._one_of(section.one_of, path)
         return values
+
+    def _one_of(self, names: Path, path: Path) -> None:
+        given = [name for name in names if (*path, name) in self.lines]
+        these = f"{', '.join(names[:-1])} or {names[-1]}"
+        if not given:
+            self.fail(path, f"{dotted(path)}: needs {these}", "add one of them")
+        for name in given[1:]:
+            here = (*path, name)
+            self.fail(here, f"{dotted(here)}: {given[0]} is given too", f"keep one: {these}")
 
     def _field(self, node: Node, field: Field, path: Path) -> Any:
         kind = field.kind
@@ -148,11 +159,16 @@ class Reader:
             expects = f"{kind.item.expects} or a list" if kind.alone else "a list"
             self.fail(path, f"{dotted(path)}: expected {expects} that is not empty")
             return _WRONG
-        values = []
+        values: list[Any] = []
         for number, item in enumerate(node.items, 1):
             here = (*path, str(number))
             self.lines[here] = item.line
-            values.append(self._single(item, kind.item, here))
+            value = self._single(item, kind.item, here)
+            if kind.unique and value is not _WRONG and value in values:
+                weight = "late" if here in self.expanded else "value"
+                first = values.index(value) + 1
+                value = self._wrong(here, f"is the same as number {first}", "drop it", weight)
+            values.append(value)
         return _WRONG if _WRONG in values else tuple(values)
 
     def _single(self, node: Node, kind: Kind, path: Path) -> Any:

@@ -1,10 +1,19 @@
 """Chooses the one server that a command works on, and the jobs that a warm runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from cachectl.config.secrets import Credentials, readable_by_others
-from cachectl.config.settings import DEFAULT_URL, Profile, Server, Settings, WarmJob
+from cachectl.config.settings import (
+    DEFAULT_URL,
+    Profile,
+    Server,
+    Settings,
+    Tls,
+    WarmJob,
+    logins_of,
+    sentinel_of,
+)
 from cachectl.config.url import parse_url, same_server
 from cachectl.errors import ConfigError, UsageError
 
@@ -89,10 +98,11 @@ def _of_profile(settings: Settings, name: str, said_by: str) -> Server:
         address=found.address,
         credentials=found.credentials,
         tls=found.tls,
+        sentinel=found.sentinel,
         client=found.client,
         cli=found.cli,
         cache=found.cache,
-        warnings=tuple(_warnings(found)),
+        warnings=tuple(_warnings(found, settings)),
         said_by=said_by,
     )
     return _guarded(server, settings)
@@ -116,6 +126,7 @@ def _of_url(settings: Settings, text: str, said_by: str) -> Server:
         setting=said_by,
         address=parsed.address,
         credentials=Credentials(parsed.username, parsed.password),
+        sentinel=sentinel_of(parsed.address, Tls()),
         client=settings.client,
         cli=settings.cli,
         cache=settings.cache,
@@ -141,17 +152,16 @@ def _guarded(server: Server, settings: Settings) -> Server:
     )
 
 
-def _warnings(profile: Profile) -> list[str]:
-    warnings = []
-    if not profile.tls.verify:
-        warnings.append(
-            f"profiles.{profile.name}.tls.verify is false: "
-            "anybody between here and the server can read and change everything"
-        )
-    path = profile.credentials.password_file
-    if path and readable_by_others(path):
-        warnings.append(f"{path}: other users can read this password file (chmod 600)")
-    return warnings
+def _warnings(profile: Profile, settings: Settings) -> Iterator[str]:
+    for path, credentials, tls in logins_of(profile, settings):
+        if not tls.verify:
+            yield (
+                f"{'.'.join(path)}.tls.verify is false: "
+                "anybody between here and the server can read and change everything"
+            )
+        file = credentials.password_file
+        if file and readable_by_others(file):
+            yield f"{file}: other users can read this password file (chmod 600)"
 
 
 def unknown(what: str, name: str, known: Iterable[str], settings: Settings) -> UsageError:

@@ -25,8 +25,10 @@ def _section(section: Section, *, inherits: bool) -> dict[str, Any]:
     }
     required = [name for name, field in section.fields.items() if field.required]
     # A section whose keys are all commented out is empty, which YAML reads as null.
-    types = "object" if required else ["object", "null"]
-    shape = {"type": types, "properties": properties, "additionalProperties": False}
+    types = "object" if required or section.one_of else ["object", "null"]
+    shape: dict[str, Any] = {"type": types, "properties": properties, "additionalProperties": False}
+    if section.one_of:
+        shape["oneOf"] = [{"required": [name]} for name in section.one_of]
     return {**shape, "required": required} if required else shape
 
 
@@ -54,6 +56,8 @@ def _kind(field: Field) -> Mapping[str, Any]:
         return {"type": ["object", "null"], "additionalProperties": kind.each.json}
     if isinstance(kind, Many):
         several = {"type": "array", "items": kind.item.json, "minItems": 1}
+        if kind.unique:
+            several["uniqueItems"] = True
         return {"anyOf": [kind.item.json, several]} if kind.alone else several
     return kind.json
 

@@ -5,10 +5,12 @@
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from cachectl.config.secrets import Credentials
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from cachectl.config.secrets import Credentials
     from cachectl.config.url import Address
     from cachectl.errors import ConfigError
 
@@ -24,6 +26,20 @@ class Tls(NamedTuple):
     key_file: str | None = None
     server_name: str | None = None
     verify: bool = True
+
+
+class Sentinel(NamedTuple):
+    """How Sentinels let one in: they have users of their own. `tls` None: they speak without TLS."""
+
+    credentials: Credentials
+    tls: Tls | None = None
+
+
+def sentinel_of(address: "Address", tls: Tls) -> Sentinel | None:
+    """Return how the Sentinels of a URL let one in: as nobody, by TLS if its servers have it."""
+    if address.kind != "sentinel":
+        return None
+    return Sentinel(Credentials(), tls if address.tls else None)
 
 
 class ClientSettings(NamedTuple):
@@ -198,13 +214,22 @@ class Profile(NamedTuple):
 
     name: str
     address: "Address"
-    credentials: "Credentials"
+    credentials: Credentials
     tls: Tls = Tls()
+    sentinel: Sentinel | None = None
     protected: bool = False
     read_only: bool = False
     client: ClientSettings = ClientSettings()
     cli: CliSettings = CliSettings()
     cache: CacheSettings = CacheSettings()
+
+
+class Login(NamedTuple):
+    """By which keys of a profile one gets in, at `path`."""
+
+    path: tuple[str, ...]
+    credentials: Credentials
+    tls: Tls
 
 
 class Server(NamedTuple):
@@ -218,8 +243,9 @@ class Server(NamedTuple):
     profile: str | None
     setting: str
     address: "Address"
-    credentials: "Credentials"
+    credentials: Credentials
     tls: Tls = Tls()
+    sentinel: Sentinel | None = None
     protected_by: tuple[str, ...] = ()
     read_only_by: str | None = None
     client: ClientSettings = ClientSettings()
@@ -253,6 +279,15 @@ class Settings(NamedTuple):
     health: dict[str, Threshold] = DEFAULT_HEALTH
     lines: dict[tuple[str, ...], int] = {}  # noqa: RUF012 never changed
     trusted: bool = True
+
+
+def logins_of(profile: Profile, settings: Settings) -> "Iterator[Login]":
+    """Yield how a profile gets in at its servers, and at Sentinels with keys of their own."""
+    path = ("profiles", profile.name)
+    yield Login(path, profile.credentials, profile.tls)
+    if profile.sentinel and (*path, "sentinel") in settings.lines:
+        own = profile.sentinel
+        yield Login((*path, "sentinel"), own.credentials, own.tls or Tls())
 
 
 def out_of_order(check: str, threshold: Threshold) -> bool:

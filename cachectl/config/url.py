@@ -12,31 +12,46 @@ from cachectl.config.secrets import Secret
 from cachectl.errors import ConfigError
 
 DEFAULT_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
 MAX_PORT: Final = 65535
-FORMS: Final = "redis://HOST:PORT/DB, rediss://…, unix:/PATH?db=N or embedded:"
+SERVICE: Final = r"[A-Za-z0-9._-]+"
+"""What the name of a service is made of: Sentinel's own rule."""
+FORMS: Final = (
+    "redis://HOST:PORT/DB, rediss://…, redis+sentinel://HOST:PORT,…/SERVICE/DB, "
+    "redis+cluster://HOST:PORT,…/DB, unix:/PATH?db=N or embedded:"
+)
 
-_TCP: Final = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
+_Network = Literal["tcp", "sentinel", "cluster"]
+_TLS: Final = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
+_KINDS: Final[dict[str, _Network]] = {"": "tcp", "+sentinel": "sentinel", "+cluster": "cluster"}
+_NETWORK: Final = {
+    start + end: (kind, tls) for start, tls in _TLS.items() for end, kind in _KINDS.items()
+}
 _UNIX: Final = ("unix", "redis+unix", "redis+socket", "valkey+unix")
 # Patterns are compiled, and kept, by `re` at their first use: `--help` needs none of them.
-_HOST: Final = r"[^\s/?#@:\[\]%<>\"'\\^`{|}]+"
+_HOST: Final = r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff/?#@:,\[\]%<>\"'\\^`{|}]+"
 _IPV6: Final = r"\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]"
 _CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-_RESERVED: Final = r"[%?#@\x00-\x1f\x7f-\x9f\u2028\u2029]|^ | $"
+_RESERVED: Final = r"[%?#@\x00-\x1f\x7f-\x9f\u2028\u2029]|^ |\s\Z"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 compared, not bound
 
 
 class Address(NamedTuple):
     """Where a server listens: a host and port, a Unix socket, or the embedded server's directory.
 
-    `path` is `""` for the default embedded server. IPv6 hosts have no brackets.
+    A cluster is found by any of its `nodes`; the primary of a Sentinel `service` by asking any of the
+    Sentinels, which are the `nodes` then. `path` is `""` for the default embedded server. IPv6 hosts
+    have no brackets. `tls` is how the servers are spoken to.
     """
 
-    kind: Literal["tcp", "unix", "embedded"]
+    kind: Literal["tcp", "unix", "embedded", "sentinel", "cluster"]
     host: str = ""
     port: int = 0
     path: str = ""
     db: int = 0
     tls: bool = False
+    nodes: tuple[tuple[str, int], ...] = ()
+    service: str = ""
 
     @property
     def text(self) -> str:
@@ -46,8 +61,12 @@ class Address(NamedTuple):
         if self.kind == "unix":
             path = re.sub(_RESERVED, _percent_encode, self.path)
             return f"unix:{path}" + (f"?db={self.db}" if self.db else "")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.db}"
+        scheme = "rediss" if self.tls else "redis"
+        if self.kind == "tcp":
+            return f"{scheme}://{node_text((self.host, self.port))}/{self.db}"
+        nodes = ",".join(map(node_text, self.nodes))
+        service = f"/{self.service}" if self.kind == "sentinel" else ""
+        return f"{scheme}+{self.kind}://{nodes}{service}/{self.db}"
 
 
 class ParsedUrl(NamedTuple):
@@ -61,12 +80,16 @@ class ParsedUrl(NamedTuple):
 def same_server(one: Address, other: Address) -> bool:
     """Tell whether two addresses name one server, whatever their database and TLS.
 
-    The loopback names and addresses are one host; hosts are compared without case.
+    The loopback names and addresses are one host; hosts are compared without case. A cluster is the
+    same by any node that both name, one node alone included; a service by its name and any Sentinel.
+    Which host is a service's primary only its Sentinels know: that a host is it cannot be told here.
     """
+    if {one.kind, other.kind} <= {"tcp", "cluster"}:
+        return not _places(one).isdisjoint(_places(other))
     if one.kind != other.kind:
         return False
-    if one.kind == "tcp":
-        return one.port == other.port and _canonical(one.host) == _canonical(other.host)
+    if one.kind == "sentinel":
+        return one.service == other.service and not _places(one).isdisjoint(_places(other))
     if not one.path or not other.path:
         return one.path == other.path
     import os
@@ -79,11 +102,37 @@ def parse_url(text: str) -> ParsedUrl:
 
     Raises `ConfigError` that says what is wrong without repeating any part of the URL.
     """
+    try:
+        return _parse(text)
+    except ConfigError as error:
+        msg = f"the URL of the server is not understood: {error.message}"
+        raise ConfigError(msg, error.hint) from None
+
+
+def parse_node(text: str, default: int) -> tuple[str, int]:
+    """Return the host and port of a node, which is on port `default` unless it says its own.
+
+    Raises `ConfigError` that does not repeat any part of it.
+    """
+    try:
+        return _node(text, default)
+    except ConfigError as error:
+        msg = f"the node is not understood: {error.message}"
+        raise ConfigError(msg, f"write HOST:{default} or [::1]:{default}, no more") from None
+
+
+def node_text(node: tuple[str, int]) -> str:
+    """Return a host and port as they are written: `[::1]:6379`."""
+    host, port = node
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _parse(text: str) -> ParsedUrl:
     if re.search(_CONTROL, text):
         _fail("it holds a control character or a line break")
     scheme, colon, rest = text.strip().partition(":")
     scheme = scheme.lower()
-    if not colon or not (scheme in _TCP or scheme in _UNIX or scheme == "embedded"):
+    if not colon or not (scheme in _NETWORK or scheme in _UNIX or scheme == "embedded"):
         _fail("its scheme is not known", f"write {FORMS}")
     if scheme == "embedded":
         return ParsedUrl(Address("embedded", path=_embedded_path(rest)))
@@ -94,21 +143,53 @@ def parse_url(text: str) -> ParsedUrl:
         _fail("there is an '@' behind its '?'", "a '?' in a password is written %3F")
     if scheme in _UNIX:
         return _parse_unix(rest, query)
-    return _parse_tcp(rest, query, tls=_TCP[scheme])
+    kind, tls = _NETWORK[scheme]
+    return _parse_network(rest, query, kind, tls=tls)
 
 
-def _parse_tcp(rest: str, query: str, *, tls: bool) -> ParsedUrl:
+def _parse_network(rest: str, query: str, kind: _Network, *, tls: bool) -> ParsedUrl:
     if not rest.startswith("//"):
         _fail("'//' must follow its scheme", f"write {FORMS}")
     if query:
         _fail("it holds a query, and none is known here", "a database is written /1 at the end")
-    authority, _, database = rest[2:].partition("/")
-    if "@" in database:
+    authority, _, path = rest[2:].partition("/")
+    if "@" in path:
         _fail("there is an '@' behind its '/'", "a '/' in a password is written %2F")
     user, _, location = authority.rpartition("@")
-    host, port = _host_and_port(location)
-    address = Address("tcp", host=host, port=port, db=_database(database), tls=tls)
+    if "@" in user and kind != "tcp":
+        # What stands between two may be a node, or a piece of the password.
+        hint = "the user stands once, before the first host; an '@' in a password is written %40"
+        _fail("it holds more than one '@'", hint)
+    address = _address(kind, location, path)._replace(tls=tls)
     return ParsedUrl(address, *_user_information(user))
+
+
+def _address(kind: _Network, location: str, path: str) -> Address:
+    if kind == "tcp":
+        if "," in location:
+            _fail("it names several hosts", "they are for redis+sentinel:// and redis+cluster://")
+        host, port = _host_and_port(location, DEFAULT_PORT)
+        return Address(kind, host=host, port=port, db=_database(path))
+    if kind == "cluster":
+        return Address(kind, nodes=_nodes(location, DEFAULT_PORT), db=_database(path))
+    service, _, database = path.partition("/")
+    if not re.fullmatch(SERVICE, service):
+        hint = "write redis+sentinel://HOST:PORT,…/SERVICE, of letters, digits, '.', '-' and '_'"
+        _fail("it names no service", hint)
+    nodes = _nodes(location, SENTINEL_PORT)
+    return Address(kind, nodes=nodes, service=service, db=_database(database))
+
+
+def _nodes(locations: str, default: int) -> tuple[tuple[str, int], ...]:
+    nodes = tuple(_node(location, default) for location in locations.split(","))
+    if len(set(nodes)) < len(nodes):
+        _fail("it names a host and port twice", "keep one of them")
+    return nodes
+
+
+def _node(location: str, default: int) -> tuple[str, int]:
+    host, port = _host_and_port(location, default)
+    return host.lower(), port
 
 
 def _parse_unix(rest: str, query: str) -> ParsedUrl:
@@ -121,14 +202,16 @@ def _parse_unix(rest: str, query: str) -> ParsedUrl:
         rest = slash + path.lstrip("/")
     if "@" in rest:
         _fail("there is an '@' in its path", "'/' in a password is written %2F, '@' in a path %40")
-    if not rest.rstrip("/"):
+    # Slashes are one however they are written: behind '//' a host would stand.
+    path = re.sub(r"\A/+", "/", _decode(rest))
+    if not path.strip("/"):
         _fail("it names no socket", "write unix:/path/to.sock")
     database = ""
     if query:
         name, _, database = query.partition("=")
         if name != "db" or not database:
             _fail("its query is not known", "only ?db=NUMBER is, for a Unix socket")
-    address = Address("unix", path=_decode(rest), db=_database(database))
+    address = Address("unix", path=path, db=_database(database))
     return ParsedUrl(address, *_user_information(user))
 
 
@@ -140,7 +223,7 @@ def _embedded_path(rest: str) -> str:
     return rest
 
 
-def _host_and_port(location: str) -> tuple[str, int]:
+def _host_and_port(location: str, default: int) -> tuple[str, int]:
     bracketed = re.match(_IPV6, location)
     if bracketed:
         host, rest = bracketed[1], location[bracketed.end() :]
@@ -156,7 +239,7 @@ def _host_and_port(location: str) -> tuple[str, int]:
         if not re.fullmatch(_HOST, host):
             _fail("its host is not a name or an address")
     if not colon:
-        return host, DEFAULT_PORT
+        return host, default
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= MAX_PORT:
         hint = "a '/', '?', '#' or '%' in a password is percent-encoded (%2F, %3F, %23, %25)"
         _fail("its port is not a number from 1 to 65535", hint)
@@ -167,7 +250,8 @@ def _database(text: str) -> int:
     if not text:
         return 0
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        _fail("its database is not a whole number", "write redis://HOST:PORT/0 or unix:/PATH?db=0")
+        hint = "it is /0 at the end of a URL, ?db=0 of a Unix socket's"
+        _fail("its database is not a whole number", hint)
     return int(text)
 
 
@@ -203,6 +287,12 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
+def _places(address: Address) -> set[tuple[str, int]]:
+    """Return the hosts and ports that an address names, those of one host under one name."""
+    nodes = address.nodes or ((address.host, address.port),)
+    return {(_canonical(host), port) for host, port in nodes}
+
+
 def _canonical(host: str) -> str:
     host = host.lower().removesuffix(".")
     if ":" in host:
@@ -220,5 +310,4 @@ def _canonical(host: str) -> str:
 
 
 def _fail(what: str, hint: str | None = None) -> NoReturn:
-    msg = f"the URL of the server is not understood: {what}"
-    raise ConfigError(msg, hint)
+    raise ConfigError(what, hint)

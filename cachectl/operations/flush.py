@@ -50,8 +50,9 @@ REMEMBERED = 100_000
 class _Account:
     """What happened so far; it outlives the work that is cancelled.
 
-    `in_flight` are keys whose UNLINK was sent and is not settled, `just_settled` those of a page whose
-    group was refused: they went one by one, while the next page was scanned already. `begun` tells
+    `in_flight` are keys whose UNLINK was sent and is not settled, `just_settled`
+    those of a node's last page whose group was refused: they went one by one, while the next was
+    scanned already. `begun` tells
     that a key was, or may have been, removed: from then on work ends with a report. `left` is what the
     last look found.
     `doubtful` are keys whose UNLINK has no answer: a page or two for each broken walk.
@@ -62,7 +63,7 @@ class _Account:
     failed: Counter[Name] = field(default_factory=Counter)
     deleted: int = 0
     in_flight: set[bytes] = field(default_factory=set)
-    just_settled: set[bytes] = field(default_factory=set)
+    just_settled: dict[int, set[bytes]] = field(default_factory=dict)
     exact: bool = True
     begun: bool = False
     passes: int = 0
@@ -90,7 +91,7 @@ class _Account:
 
     def choose(self, keys: list[bytes]) -> list[bytes]:
         """Return the keys of a page that are to be unlinked now, and count them."""
-        for met in filter(None, (self.refused, self.in_flight, self.just_settled)):
+        for met in filter(None, (self.refused, self.in_flight, *self.just_settled.values())):
             keys = [key for key in keys if key not in met]  # twice while its table shrinks
         found = among(keys, self.targets)
         self.found += len(found)
@@ -105,12 +106,12 @@ class _Account:
         A key without an answer is met again by the next walk if it is still there.
         """
         self.in_flight.difference_update(page.keys)
-        self.just_settled.clear()
+        self.just_settled[page.node] = set()
         if set(map(type, page.replies)) == {int}:
             self.deleted += sum(page.replies)
             self.begun = True
             return
-        self.just_settled.update(page.keys)
+        self.just_settled[page.node].update(page.keys)
         refusals = []
         for key, reply in zip(page.keys, page.replies, strict=True):
             if isinstance(reply, int):

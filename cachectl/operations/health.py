@@ -7,7 +7,8 @@ from time import perf_counter
 from cachectl.config.settings import Threshold
 from cachectl.errors import CachectlError, DeniedError, SilenceError, UsageError
 from cachectl.reports import Check, HealthReport, Verdict
-from cachectl.store.store import Store, Vitals
+from cachectl.store.store import Store
+from cachectl.store.told import Vitals
 from cachectl.values import safe
 
 MIN_LOOKUPS = 1000

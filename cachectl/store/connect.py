@@ -3,35 +3,68 @@
 import asyncio
 import socket
 import ssl
-import threading
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 import redis.asyncio.connection as driver
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from cachectl.config.secrets import Credentials, read
-from cachectl.config.settings import Server, Tls
+from cachectl.config.settings import Server
+from cachectl.config.url import Address
 from cachectl.errors import (
-    ConfigError,
     DeniedError,
     LoginError,
     LostError,
+    NotReadyError,
     SilenceError,
     UnreachableError,
-    UsageError,
 )
+from cachectl.store.access import Access
 from cachectl.store.errors import from_driver, hung_up, not_let_in
 from cachectl.store.wire import Greeting, Wire
 from cachectl.units import format_duration
 
+REPLICA: Final = frozenset({"replica", "slave"})
+"""The role of a replica as HELLO tells it: Valkey's word and Redis's."""
+
 UNSENT = 128 * 1024
 """Bytes that the kernel keeps unsent at most: more, and a slow line that moves looks silent."""
 
-Find = Callable[[], Awaitable[str]]
-"""Gives the path of the Unix socket to connect to; starts the embedded server where that is wanted."""
+
+class Finder(Protocol):
+    """Where to connect to: the embedded server may have to be started, a primary to be asked for.
+
+    `follows` tells that after a failover it is another server; `known` is where it was found last, and
+    None when in doubt.
+    """
+
+    follows: bool
+
+    @property
+    def known(self) -> Address | None:
+        """Return the address without asking anybody."""
+
+    def doubt(self) -> None:
+        """Ask again before the next connection."""
+
+    async def find(self, silence: float) -> Address:
+        """Return the address within `silence` seconds, or raise one of our errors."""
+
+
+class _Fixed:
+    """An address that is what the settings say."""
+
+    follows = False
+
+    def __init__(self, address: Address) -> None:
+        self.known = address
+
+    def doubt(self) -> None:
+        pass
+
+    async def find(self, _silence: float) -> Address:
+        return self.known
 
 
 class _TlsConnection(driver.Connection):
@@ -56,76 +89,110 @@ class _UnixConnection(driver.UnixDomainSocketConnection):
 
 
 class Connector:
-    """Makes wires to one server. Credentials are read once, when the first wire is made."""
+    """Makes wires to one server."""
 
-    def __init__(self, server: Server, find_socket: Find | None = None) -> None:
-        """Take the server; `find_socket` is asked for the socket's path of an embedded one."""
+    def __init__(
+        self, server: Server, finder: Finder | None = None, access: Access | None = None
+    ) -> None:
+        """Take the server; `finder` tells where it is, unless its address does."""
         self.server = server
-        self.where = server.address.text
-        self._find_socket = find_socket
-        self._context: ssl.SSLContext | None = None
-        self._login: dict[str, str | None] | None = None
-        self._reading = asyncio.Lock()
+        self.access = access or Access(server)
+        self._finder = finder or _Fixed(server.address)
+        self.found = False
+        """Whether somebody has told where it is: then there is one, which can be waited for."""
 
     @property
     def user(self) -> str:
         """The user as the server's access rules call it."""
-        return self.server.credentials.username or "default"
+        return self.access.user
 
-    async def read_login(self) -> None:
-        """Read user and password, once; a `password_command` takes its time, not the server's."""
-        credentials = self.server.credentials
-        if not credentials.password_command:
-            self._login = self._login or _login(credentials)
-            return
-        async with self._reading:
-            self._login = self._login or await _aside(lambda: _login(credentials))
+    @property
+    def address(self) -> Address:
+        """Where it was found last, else what the settings name."""
+        return self._finder.known or self.server.address
+
+    @property
+    def where(self) -> str:
+        """The server as people know it."""
+        return self.address.text
+
+    def doubt(self) -> None:
+        """Ask again where it is before the next connection: another may have taken over."""
+        self._finder.doubt()
+
+    async def find(self, silence: float) -> Address:
+        """Return where the server is now; raises as `connect` does."""
+        known = self._finder.known
+        if known is not None:
+            return known
+        try:
+            async with asyncio.timeout(silence):
+                return await self._finder.find(silence)
+        except TimeoutError:
+            raise self._silent(None, silence) from None
 
     async def connect(self, silence: float) -> Wire:
         """Return a greeted wire; raise one of our errors within `silence` seconds.
 
         Raises `LoginError` for a wrong password, `UnreachableError` and its kinds for all that keeps a
-        connection from standing, `UsageError` for a server that greets as a cluster.
+        connection from standing.
         """
-        await self.read_login()
+        login = await self.access.login()
+        address = None
         try:
             async with asyncio.timeout(silence):
-                return await self._greeted(await self._logged_in(), silence)
+                address = await self._finder.find(silence)
+                self.found = self._finder.follows
+                return await self._greeted(await self._logged_in(address, login), silence)
         except TimeoutError:
-            msg = f"{self.where} has not answered for {format_duration(silence)}"
-            hint = "connecting got no answer: is the server stopped, or the way to it blocked?"
-            if self.server.address.tls:
-                hint = "the TLS handshake got no answer: does the port speak TLS?"
-            raise SilenceError(msg, hint) from None
+            raise self._silent(address, silence) from None
         except Exception as error:  # noqa: BLE001 what is not known is raised again
-            ours = from_driver(error, self.where)
-            if isinstance(ours, DeniedError):
+            ours = from_driver(error, self._named(address))
+            if isinstance(ours, DeniedError) and ours.hint is None:
                 ours.hint = f"allow it on the server: ACL SETUSER {self.user} +select"
             raise ours from None
 
-    async def _logged_in(self) -> Wire:
-        connection = await self._driver_connection()
+    def _silent(self, address: Address | None, silence: float) -> SilenceError:
+        msg = f"{self._named(address)} has not answered for {format_duration(silence)}"
+        hint = "connecting got no answer: is the server stopped, or the way to it blocked?"
+        if address is not None and address.tls:
+            hint = "the TLS handshake got no answer: does the port speak TLS?"
+        return SilenceError(msg, hint)
+
+    def _named(self, address: Address | None) -> str:
+        """Return an address as people know it: the embedded server's socket says them nothing."""
+        found = address if self._finder.follows else None
+        return (found or self.server.address).text
+
+    async def _logged_in(self, address: Address, login: dict[str, str | None]) -> Wire:
+        connection = self._driver_connection(address, login)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-            return take_over(connection, self.where)
+            wire = take_over(connection, address)
         except BaseException:
             abandon(connection)
             raise
+        wire.follows, wire.where = self._finder.follows, self._named(address)
+        return wire
 
     async def _greeted(self, wire: Wire, silence: float) -> Wire:
         try:
             wire.greeting = await _greet(wire, silence)
+            self._check(wire)
         except BaseException:
             wire.drop()
             raise
-        if wire.greeting.mode == "cluster":
-            wire.drop()
-            msg = f"{self.where} is a node of a cluster, which is not supported yet"
-            raise UsageError(msg, "name a standalone server")
         return wire
 
-    async def _driver_connection(self) -> driver.AbstractConnection:
-        address = self.server.address
+    def _check(self, wire: Wire) -> None:
+        """Raise when a replica stands in a primary's place."""
+        if wire.follows and wire.greeting.role in REPLICA:
+            msg = f"{wire.where} is a replica: another primary is being chosen, or was just now"
+            raise NotReadyError(msg)
+
+    def _driver_connection(
+        self, address: Address, login: dict[str, str | None]
+    ) -> driver.AbstractConnection:
         options: dict[str, Any] = {
             "db": address.db,
             "protocol": 2,
@@ -135,21 +202,18 @@ class Connector:
             "socket_connect_timeout": None,
             # CLIENT SETINFO leaves a line in ACL LOG for a user who may not
             "driver_info": None,
-            **(self._login or {}),
+            **login,
         }
-        if address.kind == "tcp":
-            options |= {"host": address.host, "port": address.port}
-            if not address.tls:
-                return driver.Connection(**options)
-            if self._context is None:
-                self._context = tls_context(self.server.tls)
-            name = self.server.tls.server_name
-            return _TlsConnection(context=self._context, server_name=name, **options)
-        path = await self._find_socket() if self._find_socket else address.path
-        return _UnixConnection(path=path, **options)
+        if address.kind != "tcp":
+            return _UnixConnection(path=address.path, **options)
+        options |= {"host": address.host, "port": address.port}
+        if not address.tls:
+            return driver.Connection(**options)
+        name = self.server.tls.server_name
+        return _TlsConnection(context=self.access.context(), server_name=name, **options)
 
 
-def take_over(connection: driver.AbstractConnection, where: str) -> Wire:
+def take_over(connection: driver.AbstractConnection, address: Address) -> Wire:
     """Return a wire on the streams of a connected driver connection, which lets go of them.
 
     Here and in `abandon` the driver's private names are touched; a test fails with the driver's name
@@ -163,7 +227,7 @@ def take_over(connection: driver.AbstractConnection, where: str) -> Wire:
     end = writer.get_extra_info("socket")
     if end.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
-    return Wire(reader, writer, where)
+    return Wire(reader, writer, address)
 
 
 def abandon(connection: driver.AbstractConnection) -> None:
@@ -184,60 +248,3 @@ async def _greet(wire: Wire, silence: float) -> Greeting:
     if isinstance(reply, UnreachableError):
         raise reply
     return Greeting.told(reply)
-
-
-async def _aside(read: Callable[[], dict[str, str | None]]) -> dict[str, str | None]:
-    """Return what `read` returns, from a thread that nobody waits for.
-
-    `asyncio.to_thread`'s would keep the process from ending while a `password_command` hangs.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[dict[str, str | None]] = loop.create_future()
-
-    def deliver(outcome: dict[str, str | None] | Exception) -> None:
-        if answer.done():
-            return
-        if isinstance(outcome, Exception):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
-
-    def work() -> None:
-        outcome: dict[str, str | None] | Exception
-        try:
-            outcome = read()
-        except Exception as error:  # noqa: BLE001 it is raised to who asked
-            outcome = error
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(deliver, outcome)
-
-    threading.Thread(target=work, daemon=True).start()
-    return await answer
-
-
-def _login(credentials: Credentials) -> dict[str, str | None]:
-    username, password = read(credentials)
-    return {"username": username, "password": password.reveal() if password else None}
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Return the context that verifies as `tls` says; raise `ConfigError` for unusable files."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        msg = f"tls.ca_file cannot be used: {_reason(error)}"
-        raise ConfigError(msg, "it wants certificates in PEM form") from None
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.cert_file:
-        try:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-        except (OSError, ssl.SSLError) as error:
-            msg = f"tls.cert_file and tls.key_file cannot be used: {_reason(error)}"
-            raise ConfigError(msg, "they want a certificate and its key in PEM form") from None
-    return context
-
-
-def _reason(error: OSError) -> str:
-    return (getattr(error, "reason", None) or error.strerror or "not readable").lower()

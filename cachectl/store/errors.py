@@ -70,6 +70,8 @@ def from_reply(text: str, where: str | None = None) -> CachectlError:
     `where` is put before the server's words when they answered its greeting.
     """
     word = text.partition(" ")[0]
+    if word in RedirectError.WORDS:
+        return RedirectError(text)
     kind = _WORDS.get(word)
     if kind is None:
         kind = next((k for start, k in _SENTENCES if text.startswith(start)), errors.ServerError)
@@ -163,6 +165,32 @@ def _from_system(error: BaseException, where: str) -> errors.UnreachableError | 
     return None
 
 
+class RedirectError(errors.ServerError):
+    """Another node of the cluster serves this slot, from now on (MOVED) or for this key (ASK).
+
+    Nothing was applied. `host` is empty where it is that of the node which said so. Source: the
+    specification of Redis Cluster, "MOVED Redirection" and "ASK redirection".
+    """
+
+    WORDS = ("MOVED", "ASK")
+    code = "redirected"
+
+    def __init__(self, text: str) -> None:
+        """Take the server's words: `MOVED 3999 127.0.0.1:6381`."""
+        super().__init__(_shown(text), "the slots of the cluster are moving: run it again")
+        self.word, _, rest = text.partition(" ")
+        slot, _, node = rest.partition(" ")
+        host, _, port = node.partition(" ")[0].rpartition(":")
+        self.slot = int(slot)
+        self.host = "" if host == "?" else host
+        self.port = int(port)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it holds for this command alone, which ASKING must precede."""
+        return self.word == "ASK"
+
+
 class TlsError(errors.UnreachableError):
     """The TLS handshake failed. Never tried again: a certificate does not mend itself."""
 
@@ -194,7 +222,7 @@ def is_rejected(error: object) -> bool:
     return isinstance(error, _REJECTED)
 
 
-def may_be_applied(error: CachectlError) -> bool:
+def may_be_applied(error: object) -> bool:
     """Whether the command was sent and its answer never came."""
     return isinstance(error, errors.UnreachableError) and error.maybe_applied
 

@@ -187,7 +187,7 @@ async def _resend(
     places = joined.open(range(len(joined.commands)))
     while places:
         if reason is not None:
-            known = pool.connected
+            known = pool.known
             if barren == BARREN or not await tries.again(reason, idempotent=True, known=known):
                 joined.error = tries.reason or reason
                 return

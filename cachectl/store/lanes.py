@@ -1,8 +1,9 @@
 """Bulk work over all nodes: each command goes down the lane of the node that serves its key."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from cachectl.errors import CachectlError
+from cachectl.errors import CachectlError, NotReadyError
+from cachectl.store.detour import Detour, astray, first_redirect, give_up, is_astray
 from cachectl.store.errors import any_refused
 from cachectl.store.hints import explained
 from cachectl.store.lane import Lane
@@ -10,20 +11,25 @@ from cachectl.store.pace import Pace
 from cachectl.store.pool import Pool
 from cachectl.store.settle import doubt_refusals
 from cachectl.store.stream import Outcomes, Work
-from cachectl.store.topology import Standalone
+from cachectl.store.topology import Topology
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Command, verb
 
 
 class Sent:
-    """Commands for any nodes that belong together; `outcomes` are by their place here."""
+    """Commands for any nodes that belong together; `outcomes` are by their place here.
 
-    __slots__ = ("commands", "outcomes", "parts", "reply_size")
+    With `last_wins`, their keys, the last write of each key must stand whatever is sent again.
+    """
+
+    __slots__ = ("command_keys", "commands", "last_wins", "outcomes", "parts", "reply_size")
 
     def __init__(self, commands: Sequence[Command], reply_size: float = 1.0) -> None:
         """Start with nothing sent. `reply_size`: bytes that a reply is taken for beforehand."""
         self.reply_size = reply_size
         self.commands = commands
+        self.command_keys: Sequence[bytes] = ()
+        self.last_wins: Sequence[bytes] | None = None
         self.outcomes = Outcomes(len(commands))
         self.parts: list[tuple[Work, list[int]]] = []
 
@@ -53,14 +59,14 @@ class Lanes:
 
     def __init__(
         self,
-        topology: Standalone,
+        find: Callable[[], Awaitable[Topology]],
         patience: Patience,
         pace: Pace,
         user: str,
         tries: Tries | None = None,
     ) -> None:
         """Open nothing yet. `user` is named in what is denied, `tries` bound several runs together."""
-        self._topology = topology
+        self._find = find
         self._patience = patience
         self._pace = pace
         self._user = user
@@ -70,8 +76,14 @@ class Lanes:
 
     async def send(self, sent: Sent, keys: list[bytes], *, last_wins: bool = False) -> list[Sent]:
         """Send the commands for `keys`; return what is settled by now, in the order of sending."""
+        sent.command_keys, sent.last_wins = keys, keys if last_wins else None
+        try:
+            topology = await self._find()
+        except CachectlError as error:
+            sent.outcomes.error = error
+            return [sent]
         works = []
-        for node, places in self._topology.split(keys):
+        for node, places in topology.split(keys):
             whole = len(places) == len(keys)
             commands = sent.commands if whole else [sent.commands[place] for place in places]
             written = keys if whole else [keys[place] for place in places]
@@ -81,14 +93,48 @@ class Lanes:
         settled = []
         for node, work in works:
             settled += await (await self._lane(node)).send(work)
-        return self._whole(settled)
+        return await self._finished(self._whole(settled))
 
     async def land(self) -> list[Sent]:
         """Wait for all replies, and return what is settled with them."""
+        return await self._finished(await self._landed())
+
+    async def _landed(self) -> list[Sent]:
         settled = []
         for lane in self._lanes.values():
             settled += await lane.land()
         return self._whole(settled)
+
+    async def _finished(self, whole: list[Sent]) -> list[Sent]:
+        """Return what is settled once it was at the node that serves it, and is explained."""
+        if any(is_astray(sent) for sent in whole):
+            whole += await self._landed()  # what was sent behind may have been referred as well
+            await self._follow(whole)
+        for sent in whole:
+            self._explain(sent)
+        return whole
+
+    async def _follow(self, sents: Sequence[Sent]) -> None:
+        """Send what was referred to another node there, in order, for as long as it takes."""
+        topology = await self._find()
+        tries = self._tries or Tries(self._patience)
+        before = None
+        while found := astray(sents):
+            if before is not None and len(found) >= before:
+                reason = first_redirect(found)
+                error = NotReadyError(reason.message, reason.hint)
+                if not await tries.again(error, idempotent=True, known=True):
+                    give_up(found, tries.reason or error)
+                    return
+            before = len(found)
+            detours: dict[Pool, Detour] = {}
+            for stray in found:
+                detours.setdefault(stray.node(topology), Detour()).add(stray)
+            for node, detour in detours.items():
+                lane = await self._lane(node)
+                await lane.send(detour.work())
+                await lane.land()
+                detour.enter()
 
     def leave(self) -> None:
         """Give all connections back."""
@@ -111,7 +157,6 @@ class Lanes:
         while self._on_their_way and not self._on_their_way[0][1]:
             sent, _ = self._on_their_way.pop(0)
             sent.gather()
-            self._explain(sent)
             whole.append(sent)
         return whole
 

@@ -4,13 +4,44 @@ import os
 from collections.abc import Callable
 
 from cachectl.config.settings import Server
-from cachectl.store.connect import Connector, Find
+from cachectl.config.url import Address
+from cachectl.store.connect import Connector, Finder
 from cachectl.store.pace import Pace
+from cachectl.store.pool import Pool
 from cachectl.store.store import Store
+from cachectl.store.topology import Standalone, Topology
 from cachectl.store.tries import Patience
 
 START_TIMEOUT = 10.0
 """Seconds that the embedded server may take to start and load its data."""
+
+Announce = Callable[[str], None]
+
+
+class _EmbeddedServer:
+    """Finds the embedded server's socket; starts it where that is wanted."""
+
+    follows = False
+    known = None
+
+    def __init__(self, path: str, announce: Announce | None, *, start: bool) -> None:
+        from cachectl.store.embedded import Embedded
+
+        self._embedded = Embedded(path, os.environ)
+        self._announce = announce
+        self._start = start
+
+    def doubt(self) -> None:
+        """Its place never changes."""
+
+    async def find(self, _silence: float) -> Address:
+        """Return its socket: running, or just started."""
+        embedded = self._embedded
+        found = await embedded.connect_or_start(start=self._start, timeout=START_TIMEOUT)
+        if found.started and self._announce is not None:
+            stop = f"{embedded.command} stop"
+            self._announce(f"started an embedded server at {found.socket}; stop it with: {stop}")
+        return Address("unix", path=found.socket)
 
 
 def open_store(
@@ -18,25 +49,27 @@ def open_store(
     patience: Patience,
     *,
     start_embedded: bool,
-    announce: Callable[[str], None] | None = None,
+    announce: Announce | None = None,
     pace: Pace | None = None,
 ) -> Store:
     """Return a store on `server`; nothing is opened before its first command.
 
     `start_embedded` lets an embedded server be started, which is told to `announce` once.
     """
-    find: Find | None = None
+    finder: Finder | None = None
     if server.address.kind == "embedded":
-        from cachectl.store.embedded import Embedded
+        finder = _EmbeddedServer(server.address.path, announce, start=start_embedded)
+    return Store(_topology(server, finder), server, patience, pace)
 
-        embedded = Embedded(server.address.path, os.environ)
 
-        async def find_embedded() -> str:
-            found = await embedded.connect_or_start(start=start_embedded, timeout=START_TIMEOUT)
-            if found.started and announce is not None:
-                stop = f"{embedded.command} stop"
-                announce(f"started an embedded server at {found.socket}; stop it with: {stop}")
-            return found.socket
+def _topology(server: Server, finder: Finder | None) -> Topology:
+    size = server.client.pool_size
+    if server.address.kind == "cluster":
+        from cachectl.store.cluster import Cluster
 
-        find = find_embedded
-    return Store(Connector(server, find), patience, server.client.pool_size, pace)
+        return Cluster(server, server.address.nodes, size)
+    if server.address.kind == "sentinel":
+        from cachectl.store.sentinel import Sentinels
+
+        finder = Sentinels(server)
+    return Standalone(Pool(Connector(server, finder), size))

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from cachectl.errors import SilenceError
+from cachectl.errors import CachectlError, SilenceError
 from cachectl.store.connect import Connector
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Wire
@@ -22,7 +22,7 @@ class Pool:
         self.connector = connector
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Wire] = []
-        self._size = size
+        self.size = size
         self.connected = False
         """Whether any wire ever stood."""
         self._closed = False
@@ -30,7 +30,7 @@ class Pool:
     async def tries(self, patience: Patience) -> Tries:
         """Begin attempts at this node. Their clock does not count what reading a password takes."""
         if not self.connected:
-            await self.connector.read_login()
+            await self.connector.access.login()
         return Tries(patience)
 
     async def borrow(self, silence: float) -> Wire:
@@ -42,25 +42,48 @@ class Pool:
             await self._wait_for_slot(silence)
         else:
             await self._slots.acquire()
-        while self._idle:
-            wire = self._idle.pop()
-            if wire.clean:
-                return wire
-            wire.drop()
         try:
-            wire = await self.connector.connect(silence)
+            return await self._idle_wire(silence) or await self._new_wire(silence)
         except BaseException:
             self._slots.release()
             raise
+
+    async def _idle_wire(self, silence: float) -> Wire | None:
+        while self._idle:
+            wire = self._idle.pop()
+            if wire.clean and (not wire.follows or await self._leads_there(wire, silence)):
+                return wire
+            self._drop(wire)
+        return None
+
+    async def _leads_there(self, wire: Wire, silence: float) -> bool:
+        """Tell whether a wire leads to where the server is now."""
+        try:
+            return wire.address == await self.connector.find(silence)
+        except BaseException:
+            wire.drop()
+            raise
+
+    async def _new_wire(self, silence: float) -> Wire:
+        try:
+            wire = await self.connector.connect(silence)
+        except CachectlError:
+            self.connector.doubt()
+            raise
         self.connected = True
         return wire
+
+    def _drop(self, wire: Wire) -> None:
+        """Close a wire that broke, or was left in the middle: its server may not be the one any more."""
+        wire.drop()
+        self.connector.doubt()
 
     async def _wait_for_slot(self, silence: float) -> None:
         try:
             async with asyncio.timeout(silence):
                 await self._slots.acquire()
         except TimeoutError:
-            msg = f"all {self._size} connections were busy for {format_duration(silence)}"
+            msg = f"all {self.size} connections were busy for {format_duration(silence)}"
             raise SilenceError(msg, "raise client.pool_size") from None
 
     def give_back(self, wire: Wire) -> None:
@@ -68,8 +91,13 @@ class Pool:
         if wire.clean and not self._closed:
             self._idle.append(wire)
         else:
-            wire.drop()
+            self._drop(wire)
         self._slots.release()
+
+    @property
+    def known(self) -> bool:
+        """Whether the server is known to be there, or to have been: then it is worth waiting for."""
+        return self.connected or self.connector.found
 
     @asynccontextmanager
     async def lend(self, silence: float) -> AsyncIterator[Wire]:

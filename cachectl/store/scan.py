@@ -5,21 +5,28 @@ leaves keys out without a word. So a cycle holds one connection from its first p
 dealt with, and then asks whether the server is still the one it began on; any doubt begins it anew.
 """
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from itertools import chain
 from typing import Any, NamedTuple
 
-from cachectl.errors import CachectlError, LostError, UnreachableError
+from cachectl.errors import CachectlError, UnreachableError
+from cachectl.patience import backoff
+from cachectl.store.abreast import abreast
 from cachectl.store.errors import any_refused, is_rejected
-from cachectl.store.info import identity, parse_info
 from cachectl.store.pace import Pace
 from cachectl.store.pool import Pool
+from cachectl.store.standing import MovedError, check, standings
 from cachectl.store.stream import UNKNOWN, UNSENT
 from cachectl.store.tries import Patience, Tries
-from cachectl.store.wire import Greeting, Wire, pack
+from cachectl.store.wire import Wire, pack
 
 CYCLES = 5
 """So many cycles may break before the scan is given up."""
+PAUSE = 0.1
+"""Seconds before a cycle that slots moved under is begun anew; they double each time."""
 
 
 def _all(keys: list[bytes]) -> list[bytes]:
@@ -52,52 +59,63 @@ class Page(NamedTuple):
 
     A reply is `UNKNOWN` where the connection broke, `UNSENT` where the server said "not now": the cycle
     that follows meets these keys again. `anew`: a broken cycle begins again; this page holds no key.
+    `node` is the number of the node that it is from.
     """
 
     keys: list[bytes]
     replies: list[Any]
     anew: bool = False
+    node: int = 0
 
 
 async def pages(
-    pool: Pool, patience: Patience, pace: Pace, walk: Walk
+    find: Callable[[float], Awaitable[Sequence[Pool]]], patience: Patience, pace: Pace, walk: Walk
 ) -> AsyncGenerator[Page, None]:
     """Yield pages until one cycle ran unbroken; every key that stood all the while is in that cycle.
 
-    A page is dealt with when the next one is asked for: the last one is followed by the proof that the
-    server is still the same. Raises the last of our errors after `CYCLES` broken cycles, or when the
-    server stays away longer than `patience` bears.
+    `find` gives the nodes that together hold every key once, within so many seconds; a cycle walks
+    them side by side. A page is dealt with when the next one is asked for: the last one is followed by
+    the proof that the nodes and their slots are still the same. Raises the last of our errors after
+    `CYCLES` broken cycles, or when a server stays away longer than `patience` bears.
     """
-    tries = await pool.tries(patience)
+    tries = Tries(patience)
+    pauses = backoff(PAUSE)
     broken, begins_anew = 0, False
     while walk.going():
         told = False
-        cycle: _Cycle | None = None
+        cycles: list[_Cycle] = []
         try:
-            async with pool.lend(tries.connect) as wire:
-                began_on = await _identity(wire, tries)
+            async with AsyncExitStack() as lent:
+                wires = [
+                    await lent.enter_async_context(node.lend(tries.connect))
+                    for node in await find(tries.connect)
+                ]
+                began_on = await standings(wires, tries)
                 if begins_anew:
                     yield Page([], [], anew=True)
                 begins_anew = False
-                cycle = _Cycle(wire, tries, pace, walk)
-                async for page in cycle.pages():
-                    yield page
-                    told = True
-                    tries.progress()  # whoever took the page took their time, not the server's
-                if not walk.going() or await _identity(wire, tries) == began_on:
+                cycles += (_Cycle(wire, tries, pace, walk, n) for n, wire in enumerate(wires))
+                async with aclosing(abreast([cycle.pages for cycle in cycles])) as found:
+                    async for page in found:
+                        yield page
+                        told = True
+                        tries.progress()  # whoever took the page took their time, not the server's
+                if not walk.going():
                     return
-                msg = f"{wire.where} changed its role or was replaced while it was scanned"
-                raise LostError(msg)
+                check(began_on, await standings(wires, tries))
+                return
         except CachectlError as error:
-            for page in cycle.broken_off() if cycle is not None else ():
+            for page in chain.from_iterable(cycle.broken_off() for cycle in cycles):
                 yield page
                 told = True
             broken += told
             begins_anew = begins_anew or told
             if broken >= CYCLES:
                 raise _never_clean(error) from error
-            if not await tries.again(error, idempotent=True, known=pool.connected):
+            if not await tries.again(error, idempotent=True, known=True):
                 raise (tries.reason or error) from None
+            if isinstance(error, MovedError):
+                await asyncio.sleep(next(pauses))
 
 
 class _Asked(NamedTuple):
@@ -111,8 +129,9 @@ class _Asked(NamedTuple):
 class _Cycle:
     """One walk over the keyspace: the next SCAN is on its way with what is asked of this page."""
 
-    def __init__(self, wire: Wire, tries: Tries, pace: Pace, walk: Walk) -> None:
+    def __init__(self, wire: Wire, tries: Tries, pace: Pace, walk: Walk, node: int) -> None:
         self._wire = wire
+        self._node = node
         self._tries = tries
         self._pace = pace
         self._walk = walk
@@ -155,13 +174,14 @@ class _Cycle:
         if await self._pace.turn(len(keys)):
             self._tries.progress()  # that was our pause, not the server's silence
             if not self._walk.going():
-                self._ready.append(Page(keys, [UNSENT] * (len(keys) * len(self._walk.verbs))))
+                unsent = [UNSENT] * (len(keys) * len(self._walk.verbs))
+                self._ready.append(Page(keys, unsent, node=self._node))
                 return
         verbs = self._verbs(keys)
         if verbs:
             await self._send(keys, b"".join(verbs), len(verbs))
         else:
-            self._ready.append(Page(keys, []))
+            self._ready.append(Page(keys, [], node=self._node))
         if scan is not None and not at_once:
             await self._send(None, scan, 1)
 
@@ -189,7 +209,7 @@ class _Cycle:
             sizes = [min(group, len(keys) - start) for start in range(0, len(keys), group)]
             each = zip(replies, sizes, strict=True)
             replies = [one for reply, size in each for one in _spread(reply, size)]
-        return Page(keys, replies)
+        return Page(keys, replies, node=self._node)
 
     async def _send(self, keys: list[bytes] | None, packed: bytes, count: int) -> None:
         self._asked.append(_Asked(keys, count, []))
@@ -244,14 +264,3 @@ def _never_clean(error: CachectlError) -> UnreachableError:
         f"{CYCLES} scans were broken off, the last one because: {error.message}",
         "nothing is proven about the keys: run it again when the server is stable",
     )
-
-
-async def _identity(wire: Wire, tries: Tries) -> tuple[str | None, ...]:
-    """Return the server's run, data set and role as far as it tells: a user may lack INFO, not HELLO.
-
-    A replica that takes over another data set keeps its run and its connections.
-    """
-    info = await wire.call(b"INFO", b"everything", silence=tries.answer)
-    told = parse_info(info) if isinstance(info, bytes) else {}
-    greeting = Greeting.told(await wire.call(b"HELLO", b"2", silence=tries.answer))
-    return identity(told), greeting.role

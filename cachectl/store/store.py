@@ -6,13 +6,10 @@ Nobody above this room sees a node, a slot, a driver's type or the server's -1 a
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from itertools import compress
-from time import perf_counter
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from cachectl.errors import (
-    BusyError,
     CachectlError,
-    DeniedError,
     LostError,
     ServerError,
     UnreachableError,
@@ -21,21 +18,16 @@ from cachectl.errors import WrongTypeError as WrongType
 from cachectl.models import Entries, Entry
 from cachectl.store.errors import any_refused
 from cachectl.store.facts import VERBS, Fact, FactPage, told
-from cachectl.store.hints import explained
-from cachectl.store.info import Lookups, identity, lookups, parse_info
 from cachectl.store.lanes import Sent
-from cachectl.store.memory import Memory, memory
-from cachectl.store.nodes import Nodes
-from cachectl.store.pool import Pool
 from cachectl.store.reader import Reader
 from cachectl.store.scan import Page, Walk
 from cachectl.store.settle import Found, Since, settle
 from cachectl.store.stream import VALUE, Outcomes, Unanswered
-from cachectl.store.wire import Greeting
+from cachectl.store.told import Told
 from cachectl.store.writer import Writer, Writing
 from cachectl.store.writing import milliseconds, seconds_left
 
-__all__ = ["KEEP", "Keep", "Lookups", "Store", "Vitals"]
+__all__ = ["KEEP", "Keep", "Store"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,19 +46,7 @@ KEEP: Final = Keep()
 """A TTL that stays as the key has it."""
 
 
-class Vitals(NamedTuple):
-    """What one node tells of itself: its address, the seconds its pings took, its INFO and role.
-
-    `ping` and `info` hold our error instead where the server refused.
-    """
-
-    node: str
-    greeting: dict[str, str | None]
-    ping: list[float] | CachectlError
-    info: dict[str, str] | CachectlError
-
-
-class Store(Nodes):
+class Store(Told):
     """A cache, strictly: every method raises our errors and never invents an answer.
 
     Opens its first connection when it is first used. Raises `UnreachableError` and its kinds when the
@@ -89,14 +69,6 @@ class Store(Nodes):
             msg = f"the key holds a {kind.decode()}, not a string"
             raise WrongType(msg, error.hint) from None
         return value
-
-    async def ping(self) -> None:
-        """Raise one of our errors unless every primary answers, and is not busy or out of service."""
-        for node in self._topology.primaries():
-            async with node.lend(self._patience.connect) as wire:
-                reply = await wire.call(b"PING", silence=self._patience.answer)
-            if isinstance(reply, UnreachableError | BusyError):
-                raise explained(reply, b"PING", self._connector.user)
 
     async def ttl(self, key: bytes) -> float | None | Literal[False]:
         """Return the seconds that `key` has left, None (never expires) or False (not there)."""
@@ -134,7 +106,7 @@ class Store(Nodes):
 
     async def _set_missing(self, entry: Entry, command: Sequence[bytes]) -> bool:
         since, key = Since(), entry.key
-        tries = await self._topology.node_for(key).tries(self._patience)
+        tries = await (await self._known()).node_for(key).tries(self._patience)
 
         async def send() -> object:
             return await self._call(key, *command, idempotent=False, tries=tries)
@@ -206,7 +178,8 @@ class Store(Nodes):
         async def bounded(*command: bytes, limit: int) -> Any:
             return await self._call(key, *command, limit=limit)
 
-        return await describe(key, self._topology.node_for(key).connector.where, run, bounded)
+        where = (await self._known()).node_for(key).connector.where
+        return await describe(key, where, run, bounded)
 
     async def pages(
         self, match: bytes | None = None, count: int | None = None
@@ -301,64 +274,3 @@ class Store(Nodes):
             yield Reader(lanes)
         finally:
             lanes.leave()
-
-    async def writable(self) -> None:
-        """Raise `ReadOnlyServerError` when a primary is none: a replica that takes no writes."""
-        for node in self._topology.primaries():
-            try:
-                told = Greeting.told(await self._ask(node, b"HELLO", b"2"))
-            except ServerError:
-                continue
-            if told.role in {"replica", "slave"}:
-                raise await self._read_only(node)
-
-    async def identity(self) -> tuple[str | None, ...]:
-        """Return what tells these servers and their data from others; None where it is denied.
-
-        Each primary's run, and its replication id: one that took over another's data keeps its run.
-        So does one whose databases were swapped: there the count of SWAPDB follows.
-        """
-        return tuple([await self._identity(node) for node in self._topology.primaries()])
-
-    async def _identity(self, node: Pool) -> str | None:
-        try:
-            info = parse_info(await self._ask(node, b"INFO", b"everything"))
-        except DeniedError:
-            return None
-        return identity(info)
-
-    async def lookups(self) -> list[Lookups]:
-        """Return what each primary has counted of hits and misses; EXISTS and GET count."""
-        told = [await self._ask(n, b"INFO", b"everything") for n in self._topology.primaries()]
-        return [lookups(parse_info(info)) for info in told]
-
-    async def memory(self) -> list[Memory]:
-        """Ask each primary how much memory it uses and may use."""
-        found = []
-        for node in self._topology.primaries():
-            info = parse_info(await self._ask(node, b"INFO"))
-            connector = node.connector
-            found.append(memory(connector.where, info, connector.server.address.db))
-        return found
-
-    async def vitals(self, pings: int = 5) -> list[Vitals]:
-        """Ask every node how it is; raises our errors for one that cannot be asked at all."""
-        return [await self._vitals(node, pings) for node in self._topology.primaries()]
-
-    async def _vitals(self, node: Pool, pings: int) -> Vitals:
-        tries = await node.tries(self._patience)
-        async with node.lend(tries.connect) as wire:
-            took: list[float] = []
-            refused: CachectlError | None = None
-            for _ in range(pings):
-                start = perf_counter()
-                reply = await wire.call(b"PING", silence=tries.answer)
-                took.append(perf_counter() - start)
-                refused = reply if isinstance(reply, CachectlError) else None
-            info = await wire.call(b"INFO", b"everything", silence=tries.answer)
-            return Vitals(
-                node.connector.where,
-                wire.greeting._asdict(),
-                refused or took,
-                info if isinstance(info, CachectlError) else parse_info(info),
-            )

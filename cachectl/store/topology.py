@@ -1,27 +1,100 @@
 """Which node serves a key, and which primaries make up the keyspace."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from cachectl.errors import UsageError
+from cachectl.store.errors import RedirectError
 from cachectl.store.pool import Pool
 
+if TYPE_CHECKING:
+    from cachectl.store.cluster import Cluster
 
-class Standalone:
-    """One node for everything: a server by TCP, TLS or Unix socket, and the embedded one."""
+Split = Sequence[tuple[Pool, list[int]]]
+"""Nodes, each with the places of its keys in a list of keys."""
 
-    def __init__(self, pool: Pool) -> None:
-        """Take the pool of the one node."""
-        self._pool = pool
 
-    def node_for(self, _key: bytes) -> Pool:
+class Topology(Protocol):
+    """The nodes of a keyspace. What is asked of the network has `silence` seconds, or raises our errors.
+
+    `known` tells that `learn` has been through: before, nothing else is called. `sharded`: keys of one
+    node may be in different slots, so that no command may name two.
+    """
+
+    @property
+    def known(self) -> bool:
+        """Tell whether `learn` has been through."""
+
+    @property
+    def sharded(self) -> bool:
+        """Tell whether there are slots."""
+
+    async def learn(self, silence: float) -> "Topology":
+        """Find out what the nodes are; return the topology that they turn out to be."""
+
+    def node_for(self, key: bytes) -> Pool:
         """Return the node that serves a key."""
-        return self._pool
 
-    def split(self, keys: list[bytes]) -> list[tuple[Pool, list[int]]]:
-        """Return the nodes that serve `keys`, each with the places of its keys in the list."""
-        return [(self._pool, list(range(len(keys))))]
+    def split(self, keys: list[bytes]) -> Split:
+        """Return the nodes that serve `keys`."""
 
-    def primaries(self) -> list[Pool]:
-        """Return the nodes that together hold every key once."""
-        return [self._pool]
+    def follow(self, redirect: RedirectError) -> Pool:
+        """Return the node that a node refers to, and remember it if that is for good."""
+
+    async def primaries(self, silence: float) -> list[Pool]:
+        """Return the nodes that together hold every key once, as they are now."""
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._pool.close()
+
+
+class Standalone:
+    """One node for everything: by TCP, TLS or Unix socket, the embedded one, or Sentinel's primary."""
+
+    sharded = False
+
+    def __init__(self, pool: Pool) -> None:
+        """Take the pool of the one node."""
+        self.pool = pool
+        self.known = False
+        self._cluster: Cluster | None = None
+
+    async def learn(self, silence: float) -> Topology:
+        """Greet the server: a node of a cluster says so, and is not all of it."""
+        async with self.pool.lend(silence) as wire:
+            mode = wire.greeting.mode
+        address = self.pool.connector.server.address
+        if mode == "sentinel":
+            msg = f"{address.text} is a Sentinel, which holds no keys"
+            raise UsageError(msg, "name what it watches: redis+sentinel://HOST:PORT/SERVICE")
+        if mode == "cluster" and address.kind != "tcp":
+            msg = f"{address.text} is a node of a cluster, whose other nodes have no such socket"
+            raise UsageError(msg, "name it by host and port: redis://HOST:PORT")
+        if mode == "cluster":
+            from cachectl.store.cluster import Cluster  # its module is for those who have one
+
+            self._cluster = self._cluster or Cluster.of(self.pool)
+            await self.pool.close()
+            return await self._cluster.learn(silence)
+        self.known = True
+        return self
+
+    def node_for(self, _key: bytes) -> Pool:
+        """Return the one node."""
+        return self.pool
+
+    def split(self, keys: list[bytes]) -> Split:
+        """Return the one node, which serves all of them."""
+        return [(self.pool, list(range(len(keys))))]
+
+    def follow(self, _redirect: RedirectError) -> Pool:
+        """Return the one node: a server that is no cluster refers to nobody."""
+        return self.pool
+
+    async def primaries(self, _silence: float) -> list[Pool]:
+        """Return the one node."""
+        return [self.pool]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.pool.close()

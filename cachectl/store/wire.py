@@ -8,8 +8,15 @@ from typing import Any, NamedTuple, Self
 
 import hiredis
 
-from cachectl.errors import CachectlError, LostError, SilenceError
-from cachectl.store.errors import any_error, from_reply, not_redis
+from cachectl.config.url import Address
+from cachectl.errors import (
+    CachectlError,
+    LostError,
+    NotReadyError,
+    ReadOnlyServerError,
+    SilenceError,
+)
+from cachectl.store.errors import RedirectError, any_error, from_reply, not_redis
 from cachectl.units import format_duration
 
 CHUNK = 256 * 1024
@@ -76,27 +83,53 @@ class ReplyTooLargeError(CachectlError):
 class Wire:
     """A connection whose replies are read in the order of its commands.
 
-    `where` is the server as people know it, `silence` below is always in seconds.
+    `where` is the server as people know it, `silence` below is always in seconds. With `follows`, the
+    server is a primary that another may take the place of: `demoted` tells that this has happened, and
+    its READONLY is "not now".
     """
 
-    __slots__ = ("_parser", "_pending", "_reader", "_writer", "greeting", "where")
+    __slots__ = (
+        "_parser",
+        "_pending",
+        "_reader",
+        "_writer",
+        "address",
+        "demoted",
+        "follows",
+        "greeting",
+        "where",
+    )
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, where: str
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: Address
     ) -> None:
         """Take over the two ends of an open connection with nothing unread."""
         self._reader = reader
         self._writer = writer
-        self._parser = hiredis.Reader(replyError=from_reply, notEnoughData=_MORE)
+        self._parser = hiredis.Reader(replyError=self._refusal, notEnoughData=_MORE)
         self._pending = 0
-        self.where = where
+        self.address = address
+        self.where = address.text
         self.greeting = Greeting()
+        self.follows = False
+        self.demoted = False
+
+    def _refusal(self, text: str) -> CachectlError:
+        error = from_reply(text)
+        if self.follows and isinstance(error, ReadOnlyServerError):
+            self.demoted = True
+            msg = f"{self.where} has become a replica: another is, or will be, the primary"
+            return NotReadyError(msg)
+        if isinstance(error, RedirectError):
+            error.host = error.host or self.address.host
+        return error
 
     @property
     def clean(self) -> bool:
         """Whether every reply was read and the server has not hung up: fit for another caller."""
         return not (
             self._pending
+            or self.demoted
             or self._parser.has_data()
             # StreamReader has no public look at unread bytes; a test names this attribute if it goes
             or self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 no public look at unread bytes

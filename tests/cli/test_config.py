@@ -1,6 +1,7 @@
 """config and the global options: which server, from which setting."""
 
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -30,6 +31,36 @@ def test_show_says_where_each_setting_came_from_and_masks_secrets(
         "origin": "default",
         "value": 5.0,
     }
+
+
+def test_show_and_check_tell_sentinels_and_clusters(run: Run, settings):
+    """Two logins, each in its place, both masked; what is wrong inside names its line."""
+    text = f"""
+        profiles:
+          ha:
+            sentinel: {{service: main, nodes: [s1, "[::1]:7"], password: {SECRET}}}
+            password: {SECRET}
+            tls: {{}}
+          sharded: {{cluster: [n1, "n2:7000"]}}
+    """
+    path = settings(dedent(text))
+    shown = run("-p", "ha", "config", "show")
+    assert SECRET not in shown.text + shown.err
+    address = "rediss+sentinel://s1:26379,[::1]:7/main/0"
+    assert f"url\t{address}\tcachectl.yaml:4\n" in shown.text
+    assert "sentinel.nodes\ts1:26379, [::1]:7\tcachectl.yaml:4\n" in shown.text
+    assert "sentinel.password\t***\tcachectl.yaml:4\n" in shown.text
+    assert "\npassword\t***\tcachectl.yaml:5\n" in shown.text
+    result = run("-p", "sharded", "config", "show", "-o", "json")
+    rows = {row["path"]: row["value"] for row in result.json["settings"]}
+    assert rows["cluster"] == ["n1:6379", "n2:7000"]
+    assert rows["url"] == "redis+cluster://n1:6379,n2:7000/0"
+    assert run("config", "check").code == 0
+    path.write_text(path.read_text().replace("[n1, ", f"[{SECRET}@n1, "))
+    wrong = run("config", "check")
+    assert wrong.code == 2
+    assert "cachectl.yaml:7: profiles.sharded.cluster.1: the node is not understood" in wrong.text
+    assert SECRET not in wrong.text + wrong.err
 
 
 def test_check_finds_everything_at_once(run: Run, settings):

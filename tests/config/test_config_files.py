@@ -160,6 +160,7 @@ def test_a_found_file_is_trusted_only_if_no_one_else_could_write_it(write: Write
         profiles:
           a: {url: "redis://h", password_command: [echo, x]}
           b: {url: "redis://h"}
+          c: {sentinel: {service: m, nodes: [s], password_command: [echo, x]}}
         warm:
           j: {requests: r, origin: {call: "a:b"}}
           k: {entries: e}
@@ -172,7 +173,11 @@ def test_a_found_file_is_trusted_only_if_no_one_else_could_write_it(write: Write
     assert load(found._replace(rule="XDG_CONFIG_HOME"), {}).trusted
     settings = load(found, {})
     assert not settings.trusted
-    assert list(settings.profile_errors) == ["a"]
+    assert list(settings.profile_errors) == ["a", "c"]
+    inside = settings.profile_errors["c"].message
+    assert inside.endswith(
+        "profiles.c.sentinel.password_command: may not run a command from this file"
+    )
     assert list(settings.warm_errors) == ["j"]
     assert "may not run a command" in settings.profile_errors["a"].message
     assert "may not import code" in settings.warm_errors["j"].message

@@ -25,15 +25,7 @@ from cachectl.config.settings import (
 )
 from cachectl.config.url import Address
 from cachectl.errors import ConfigError, UsageError
-from tests.config.config_files import Write
-
-
-def refused(write: Write, text: str, env: dict[str, str] | None = None) -> str:
-    """Return the error of loading `text`, with its hint."""
-    with pytest.raises(ConfigError) as caught:
-        load(write(text), env or {})
-    assert "s3cr3t" not in f"{caught.value!r} {caught.value.hint}"
-    return f"{caught.value.message} ({caught.value.hint})"
+from tests.config.config_files import Write, refused
 
 
 def test_everything_that_a_file_can_say(write: Write) -> None:
@@ -196,8 +188,12 @@ P = "profiles:\n  p:\n    url: redis://h\n    "
         (P + "client: {tiemout: 1s}",
          "cachectl.yaml:4: unknown key 'profiles.p.client.tiemout' (did you mean 'timeout'?)"),
         ("cache: {x: 1}", "1: unknown key 'cache.x' (known here: enabled, ttl)"),
-        (P + "sentinel: {}", "unknown key 'profiles.p.sentinel'"),
-        (P + "cluster: [a]", "unknown key 'profiles.p.cluster'"),
+        (P + "sentinel: {service: s, nodes: [a]}",
+         "4: profiles.p.sentinel: url is given too (keep one: url, sentinel or cluster)"),
+        (P + "cluster: [a]", "4: profiles.p.cluster: url is given too"),
+        (P + "db: 1", "4: profiles.p.db: the url says the database (write it there: redis://"),
+        ("profiles:\n  p:\n    cluster: [a]\n    sentinel: {service: s, nodes: [a]}",
+         "3: profiles.p.cluster: sentinel is given too (keep one: url, sentinel or cluster)"),
         ("warm: {j: {entrys: a}}", "'warm.j.entrys' (did you mean 'entries'?)"),
         ("warm: {j: {requests: {logs: a}}}", "'warm.j.requests.logs' (did you mean 'log'?)"),
         ("warm: {j: {requests: {log: a, route: {params: a}}}}", "params must be keys with values"),
@@ -212,8 +208,9 @@ P = "profiles:\n  p:\n    url: redis://h\n    "
         ("cache: s3cr3t", "1: cache must be keys with values, not a single value"),
         ("profiles:\n  - p", "1: profiles must be keys with values, not a list"),
         ("profiles: {p: s3cr3t}", "1: profiles.p must be keys with values"),
-        ("profiles: {p: {}}", "1: profiles.p.url is missing (add it: Where the server is.)"),
-        ("profiles: {p: }", "1: profiles.p.url is missing"),
+        ("profiles: {p: {}}", "1: profiles.p: needs url, sentinel or cluster (add one of them)"),
+        ("profiles: {p: }", "1: profiles.p: needs url, sentinel or cluster"),
+        ("profiles: {p: {db: 1}}", "1: profiles.p: needs url, sentinel or cluster"),
         ("profiles: {p: {url: s3cr3t}}", "profiles.p.url: the URL of the server is not understood"),
         ("profiles: {p: {url: }}", "profiles.p.url: expected the URL of a server, and nothing is"),
         (P + "password: 0123", "4: profiles.p.password: expected text, and YAML reads this as"),
@@ -351,6 +348,8 @@ def test_an_unknown_key_beside_an_unset_variable_is_an_error_at_once(write: Writ
         ),
         ("requests: a, origin: {http: h}", "warm.j.origin.http: expected a service like https://"),
         ("requests: a, origin: {http: 'http://u:s3cr3t@h'}", "http: expected a service like"),
+        ("requests: a, origin: {http: 'http://u:s3cr3t@\u2100'}", "http: expected a service like"),
+        ("requests: a, origin: {http: 'http://[s3cr3t'}", "http: expected a service like"),
         ("requests: a, origin: {call: 'a:b', fills: application}", "fills: is for an http origin"),
         ("requests: a, origin: {http: 'http://h', workers: processes}", "workers: is for a call"),
         ("requests: a, origin: {http: 'http://h', fills: me}", "fills: expected cachectl or app"),
@@ -367,6 +366,10 @@ def test_an_unknown_key_beside_an_unset_variable_is_an_error_at_once(write: Writ
             "route: it needs either key or params",
         ),
         ("requests: {log: a, route: {key: a}, since: soon}", "since: expected a duration like 24h"),
+        (
+            "requests: {log: a, route: {key: a}, until: '0001-01-01T00:00:00+14:00'}",
+            "until: expected a duration like 24h",
+        ),
         ("requests: {log: a, route: {key: a}, status: 99}", "status: expected a status like 200"),
         (
             "requests: {log: a, route: {key: a}, format: xml}",

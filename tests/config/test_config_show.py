@@ -104,6 +104,56 @@ def test_describe_tells_where_each_setting_came_from(write: Write) -> None:
         assert "s3cr3t" not in str(rows)
 
 
+def test_describe_tells_sentinels_and_nodes_key_by_key(write: Write) -> None:
+    settings = load(
+        write("""
+            profiles:
+              ha:
+                sentinel:
+                  service: main
+                  nodes: [s1, "[::1]:7"]
+                  password_command: [pass, s3cr3t]
+                  tls: {verify: false}
+                db: 3
+                password: s3cr3t
+              sharded: {cluster: [n1], tls: {}}
+              url: {url: "rediss+sentinel://me:s3cr3t@s1/main", tls: {ca_file: /ca}}
+              plain: {sentinel: {service: main, nodes: [s1]}}
+        """),
+        {},
+    )
+
+    def shown(profile: str) -> dict[str, Any]:
+        rows = describe(settings, resolve(settings, profile=profile, env={}), {})
+        assert "s3cr3t" not in str(rows)
+        return {row.path: tuple(row)[1:] for row in rows if not row.path.startswith("health")}
+
+    ha, url = "redis+sentinel://s1:26379,[::1]:7/main/3", "rediss+sentinel://s1:26379/main/0"
+    nodes, sharded = ["s1:26379", "[::1]:7"], "rediss+cluster://n1:6379/0"
+    rows = shown("ha")
+    assert rows["url"] == (ha, "cachectl.yaml:4", ha)
+    assert rows["sentinel.service"] == ("main", "cachectl.yaml:5", "main")
+    assert rows["sentinel.nodes"] == ("s1:26379, [::1]:7", "cachectl.yaml:6", nodes)
+    assert rows["sentinel.password_command"] == ("pass …", "cachectl.yaml:7", ["pass"])
+    assert rows["sentinel.tls.verify"] == ("false", "cachectl.yaml:8", False)
+    assert rows["db"] == ("3", "cachectl.yaml:9", 3)
+    assert rows["password"] == ("***", "cachectl.yaml:10", "***")
+    assert "tls.verify" not in rows
+    rows = shown("sharded")
+    assert rows["url"] == (sharded, "cachectl.yaml:11", sharded)
+    assert rows["cluster"] == ("n1:6379", "cachectl.yaml:11", ["n1:6379"])
+    assert rows["db"] == ("0", "default", 0)
+    assert rows["tls.verify"] == ("true", "default", True)
+    assert not [path for path in rows if path.startswith("sentinel")]
+    rows = shown("url")
+    assert rows["url"] == (url, "cachectl.yaml:12", url)
+    assert rows["username"] == ("me", "cachectl.yaml:12", "me")
+    assert rows["tls.ca_file"] == rows["sentinel.tls.ca_file"] == ("/ca", "cachectl.yaml:12", "/ca")
+    assert not rows.keys() & {"sentinel.service", "sentinel.nodes", "sentinel.username", "db"}
+    rows = shown("plain")
+    assert not [path for path in rows if "tls" in path or "password" in path]
+
+
 def test_describe_without_a_file_names_the_variables(write: Write) -> None:
     env = {"REDIS_URL": "rediss://u:s3cr3t@h", "ENABLE_CACHE": "FALSE"}
     rows = {row.path: row for row in describe(None, resolve(None, env=env), env)}
@@ -181,9 +231,11 @@ def test_the_example_uncommented_is_valid_and_shows_every_key(write: Write) -> N
     }
     # A profile's own client, cli and cache have the keys of those at the top.
     inherited = {"client", "cli", "cache"}
+    # What is between a client and Sentinels has the keys that the profile has.
+    same = {("profiles", "*", "sentinel", *path) for path in keys(fields.PROFILE)}
     wanted = {
         path for path in keys(fields.ROOT) if not (path[0] == "profiles" and path[2] in inherited)
-    }
+    } - same
     assert wanted <= starred
 
 
@@ -214,7 +266,10 @@ def test_the_schema_describes_every_key_with_its_default() -> None:
     assert at(made, ("cache", "enabled"))["default"] is True
     assert at(made, ("health", "memory", "warning"))["default"] == 0.85
     assert "default" not in at(made, ("profiles", "*", "client", "timeout"))
-    assert at(made, ("profiles", "*"))["required"] == ["url"]
+    profile = at(made, ("profiles", "*"))
+    assert profile["type"] == "object"
+    assert profile["oneOf"] == [{"required": [key]} for key in ("url", "sentinel", "cluster")]
+    assert at(made, ("profiles", "*", "sentinel"))["required"] == ["service", "nodes"]
 
 
 def test_the_schema_accepts_the_example_and_refuses_what_the_loader_does() -> None:
@@ -226,6 +281,9 @@ def test_the_schema_accepts_the_example_and_refuses_what_the_loader_does() -> No
         "client: {timeout: soon}", "client: {pool_size: 0}", "namespaces: {'a:': {}}",
         "warm: {a/b: {entries: e}}", "warm: {j: {only: some}}", "warm: {j: {entries: []}}",
         "health: {memory: {warning: 2}}", "namespaces: {n: {ttl_jitter: x}}", "[]",
+        "profiles: {p: {url: a, cluster: [b]}}", "profiles: {p: {cluster: [a, a]}}",
+        "profiles: {p: {cluster: []}}", "profiles: {p: {sentinel: {nodes: [a]}}}", "profiles: {p:}",
+        "profiles: {p: {sentinel: {service: 'a b', nodes: [a]}}}", "profiles: {p: {cluster: a}}",
     ]:  # fmt: skip
         assert not validator.is_valid(yaml.safe_load(text)), text
 
@@ -260,6 +318,18 @@ CASES = [
     "profiles: {{p: {{url: 'redis://h', password: '${{CANARY}}'}}}}",
     "profiles: {{p: {{url: '${{CANARY_URL}}'}}}}",
     "profiles: {{p: {{url: 'redis://h', password: '${{{r}}}'}}}}",
+    "profiles: {{p: {{url: 'redis+sentinel://u:{e}@s1,s2/main'}}}}",
+    "profiles: {{p: {{url: 'redis+sentinel://u:{r}@s1,s2/main'}}}}",
+    "profiles: {{p: {{url: 'redis+sentinel://s1/{r}'}}}}",
+    "profiles: {{p: {{url: 'redis+cluster://u:{r}@n1,u:{r}@n2'}}}}",
+    "profiles: {{p: {{sentinel: {{service: m, nodes: [s1], username: w, password: {q}}}}}}}",
+    "profiles: {{p: {{sentinel: {{service: m, nodes: [s1], password_command: [/bin/false, {q}]}}}}}}",
+    "profiles: {{p: {{sentinel: {{service: m, nodes: [s1], password: {q}, password_file: /x}}}}}}",
+    "profiles: {{p: {{sentinel: {{service: {q}, nodes: [s1]}}}}}}",
+    "profiles: {{p: {{sentinel: {{service: m, nodes: ['u:{r}@s1']}}}}}}",
+    "profiles: {{p: {{sentinel: {{service: m, nodes: [s1], password: '${{CANARY}}'}}}}}}",
+    "profiles: {{p: {{cluster: ['{r}', '{r}']}}}}",
+    "profiles: {{p: {{cluster: ['${{CANARY}}'], password: {q}}}}}",
     "client: {{timeout: {q}}}",
     "cache: {{enabled: {q}}}",
     "default_profile:\n\t{r}",

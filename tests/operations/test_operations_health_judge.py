@@ -6,7 +6,7 @@ from cachectl.config.settings import DEFAULT_HEALTH, Threshold
 from cachectl.errors import BusyError, CachectlError, DeniedError, NotReadyError
 from cachectl.operations.health import judge, worst_of
 from cachectl.reports import Check, HealthReport
-from cachectl.store.store import Vitals
+from cachectl.store.told import Vitals
 
 GREETING: dict[str, str | None] = {"server": "valkey", "version": "9.1.2", "mode": "standalone"}
 INFO = {

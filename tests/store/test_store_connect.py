@@ -15,6 +15,7 @@ import pytest
 
 from cachectl.config.secrets import Credentials, Secret
 from cachectl.config.settings import Tls
+from cachectl.config.url import Address
 from cachectl.errors import (
     CachectlError,
     ConfigError,
@@ -273,8 +274,10 @@ def test_protected_mode_is_told(fresh_server: FreshServer) -> None:
     assert "protected mode" in error.message
 
 
-def test_a_cluster_is_refused(any_server: ServerProcess, fresh_server: FreshServer) -> None:
-    """A node that greets as a cluster is a matter of the settings: 2."""
+def test_a_node_of_no_cluster_yet_is_told(
+    any_server: ServerProcess, fresh_server: FreshServer
+) -> None:
+    """By its socket a cluster cannot be reached (2); one that was never made serves no slots (3)."""
     port = free_port()
     while port > 55535:  # its port for the other nodes is 10,000 higher
         port = free_port()
@@ -283,6 +286,8 @@ def test_a_cluster_is_refused(any_server: ServerProcess, fresh_server: FreshServ
     error = failure(unix(server), UsageError)
     assert error.exit_code == 2
     assert "cluster" in error.message
+    error = failure(f"redis://127.0.0.1:{port}/0", UnreachableError)
+    assert "serves slots" in error.message
 
 
 @pytest.fixture
@@ -430,7 +435,7 @@ def test_an_idle_connection_that_was_reset_is_not_lent(server: ServerProcess) ->
 
     async def work(store: Store) -> None:
         assert await store.set(b"a", b"1", only="missing")
-        idle = store._topology._pool._idle
+        idle = store._topology.node_for(b"a")._idle
         await until(lambda: not idle[0].clean)
         assert await store.set(b"b", b"1", only="missing")
 
@@ -486,7 +491,7 @@ def test_a_driver_without_streams_is_a_bug() -> None:
     import redis.asyncio.connection as driver
 
     with pytest.raises(RuntimeError, match="redis-py"):
-        connect.take_over(driver.Connection(), "x")
+        connect.take_over(driver.Connection(), Address("unix", path="/x"))
 
 
 def test_every_version_at_hand_is_tested() -> None:

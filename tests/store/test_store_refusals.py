@@ -159,6 +159,7 @@ def test_without_a_total_the_attempts_decide(server: ServerProcess, attempts: in
     with busy(server):
 
         async def work(store: Store) -> None:
+            await store._known()
             server_calls = 0
             node = store._topology.node_for(b"k")
             borrow = node.borrow
@@ -313,7 +314,7 @@ def test_an_ended_server_side_user_is_a_login_error(server: ServerProcess) -> No
     async def work(store: Store) -> None:
         await put(store)
         server.raw("ACL", "DELUSER", "brief")  # closes the connection
-        idle = store._topology._pool._idle
+        idle = store._topology.node_for(b"k")._idle
         await until(lambda: not idle[0].clean)
         with pytest.raises(CachectlError) as caught:
             await store.get(b"k")

@@ -1,0 +1,240 @@
+"""A cluster: which primary serves which slot, found out from its nodes and followed as they change.
+
+Source: the specification of Redis Cluster; Valkey's is the same.
+"""
+
+import asyncio
+from binascii import crc_hqx
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, Self
+
+from redis.crc import key_slot
+
+from cachectl.config.settings import Server
+from cachectl.config.url import Address
+from cachectl.errors import CachectlError, UnreachableError
+from cachectl.store.access import Access
+from cachectl.store.connect import Connector
+from cachectl.store.errors import RedirectError
+from cachectl.store.hints import explained
+from cachectl.store.pool import Pool
+from cachectl.store.race import first_answer
+from cachectl.store.topology import Split
+
+SLOTS: Final = 16384
+Node = tuple[str, int]
+"""Host and port."""
+
+
+class Served(NamedTuple):
+    """Slots from `start` to `end`, both included, and the nodes that have them: the primary first."""
+
+    start: int
+    end: int
+    nodes: tuple[Node, ...]
+
+
+class Shard:
+    """A primary and its replicas: whichever of them is the primary after a failover.
+
+    Finds it for the connections of a pool.
+    """
+
+    follows = True
+
+    def __init__(self, cluster: "Cluster", primary: Node) -> None:
+        """Take the node that is the primary now."""
+        self._cluster = cluster
+        self._doubted = False
+        self.primary = primary
+        self.nodes = {primary}
+
+    @property
+    def known(self) -> Address | None:
+        """Where the primary is; None when in doubt."""
+        return None if self._doubted else self._cluster.address(self.primary)
+
+    def doubt(self) -> None:
+        """Ask the cluster before the next connection."""
+        self._doubted = True
+
+    def lead(self, primary: Node, nodes: Iterable[Node] = ()) -> None:
+        """Take in who the primary is, and, where it is told, who is in the shard."""
+        self.primary = primary
+        self.nodes = {primary, *nodes} if nodes else self.nodes | {primary}
+        self._doubted = False
+
+    async def find(self, silence: float) -> Address:
+        """Return where the primary is now."""
+        if self._doubted:
+            await self._cluster.refresh(silence)
+            self._doubted = False
+        return self._cluster.address(self.primary)
+
+
+class Cluster:
+    """The primaries of a cluster, a pool for each."""
+
+    sharded = True
+
+    def __init__(
+        self, server: Server, seeds: Sequence[Node], size: int, access: Access | None = None
+    ) -> None:
+        """Take nodes of it: any one that answers will do. Each primary gets a pool of `size`."""
+        self._server = server
+        self._size = size
+        self._access = access or Access(server)
+        self._seeds = tuple(seeds)
+        self._shards: dict[Shard, Pool] = {}
+        self._slots: list[Pool] = []
+        self._served: list[Pool] = []
+        self._refreshing: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of(cls, pool: Pool) -> Self:
+        """Return the cluster that the node of a pool belongs to."""
+        connector = pool.connector
+        address = connector.server.address
+        return cls(connector.server, [(address.host, address.port)], pool.size, connector.access)
+
+    @property
+    def known(self) -> bool:
+        """Whether the slots have been told."""
+        return bool(self._slots)
+
+    async def learn(self, silence: float) -> Self:
+        """Ask for the slots."""
+        await self.refresh(silence)
+        return self
+
+    def node_for(self, key: bytes) -> Pool:
+        """Return the primary that serves the slot of a key."""
+        return self._slots[key_slot(key)]
+
+    def split(self, keys: list[bytes]) -> Split:
+        """Return the primaries that serve `keys`."""
+        slots = self._slots
+        split: dict[Pool, list[int]] = {pool: [] for pool in self._served}
+        for place, key in enumerate(keys):
+            # a load calls this for each entry: the common key has no hash tag to look for
+            slot = key_slot(key) if b"{" in key else crc_hqx(key, 0) % SLOTS
+            split[slots[slot]].append(place)
+        return [(pool, places) for pool, places in split.items() if places]
+
+    def follow(self, redirect: RedirectError) -> Pool:
+        """Return the node that a node refers to; MOVED is for good, ASK for once."""
+        pool = self._pool_of((redirect.host, redirect.port))
+        if not redirect.asks:
+            self._slots[redirect.slot] = pool
+            if pool not in self._served:
+                self._served.append(pool)
+        return pool
+
+    async def primaries(self, silence: float) -> list[Pool]:
+        """Return the primaries that serve slots, as they are now."""
+        await self.refresh(silence)
+        return list(self._served)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.gather(self._refreshing, return_exceptions=True)
+        for pool in self._shards.values():
+            await pool.close()
+
+    def address(self, node: Node) -> Address:
+        """Return the address of a node: TLS and database are those of the settings."""
+        ours = self._server.address
+        return Address("tcp", *node, db=ours.db, tls=ours.tls)
+
+    async def refresh(self, silence: float) -> None:
+        """Ask for the slots anew; who asks meanwhile waits for the same answer."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.ensure_future(self._refresh(silence))
+            self._refreshing.add_done_callback(_seen)
+        await asyncio.shield(self._refreshing)
+
+    async def _refresh(self, silence: float) -> None:
+        nodes = [shard.primary for shard in self._shards]
+        replicas = [node for shard in self._shards for node in shard.nodes if node not in nodes]
+        known = dict.fromkeys((*nodes, *replicas, *self._seeds))
+        self._enter(await first_answer([self._asking(node, silence) for node in known]))
+
+    def _asking(self, node: Node, silence: float) -> Callable[[], Awaitable[list[Served]]]:
+        async def ask() -> list[Served]:
+            server = self._server._replace(address=self.address(node))
+            wire = await Connector(server, access=self._access).connect(silence)
+            try:
+                reply = await wire.call(b"CLUSTER", b"SLOTS", silence=silence)
+            finally:
+                wire.drop()
+            if isinstance(reply, CachectlError):
+                raise explained(reply, b"CLUSTER|SLOTS", self._access.user)
+            served = told(reply, node[0])
+            if not served:
+                msg = f"{wire.where} knows of no node that serves slots: is the cluster made?"
+                raise UnreachableError(msg)
+            return served
+
+        return ask
+
+    def _enter(self, served: Sequence[Served]) -> None:
+        """Take in the slots as they were told."""
+        for one in served:
+            self._lead(one.nodes, {row.nodes[0] for row in served})
+        pools = [self._pool_of(one.nodes[0]) for one in served]
+        # a slot that nobody serves is asked for at any node, which says so
+        slots = [pools[0]] * SLOTS
+        for one, pool in zip(served, pools, strict=True):
+            slots[one.start : one.end + 1] = [pool] * (one.end + 1 - one.start)
+        self._slots = slots
+        self._served = list(dict.fromkeys(pools))
+
+    def _lead(self, nodes: tuple[Node, ...], primaries: set[Node]) -> None:
+        """Enter the primary of a shard: after a failover it is one of those that were its replicas."""
+        primary, *_ = nodes
+        same = [shard for shard in self._shards if shard.primary == primary]
+        same += [
+            shard
+            for shard in self._shards
+            if primary in shard.nodes and shard.primary not in primaries
+        ]
+        shard = same[0] if same else self._new_shard(primary)
+        shard.lead(primary, nodes)
+
+    def _pool_of(self, node: Node) -> Pool:
+        """Return the pool of the primary at a node; of a replica that has become one, its shard's."""
+        for shard, pool in self._shards.items():
+            if shard.primary == node:
+                return pool
+        for shard, pool in self._shards.items():
+            if node in shard.nodes:
+                shard.lead(node)
+                return pool
+        return self._shards[self._new_shard(node)]
+
+    def _new_shard(self, primary: Node) -> Shard:
+        shard = Shard(self, primary)
+        connector = Connector(self._server, shard, self._access)
+        self._shards[shard] = Pool(connector, self._size)
+        return shard
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # raised to whoever still waits
+
+
+def told(reply: Any, said_by: str) -> list[Served]:
+    """Return what CLUSTER SLOTS says; an empty host is that of the node which was asked."""
+    return [
+        Served(start, end, tuple(_node(one, said_by) for one in nodes))
+        for start, end, *nodes in reply
+    ]
+
+
+def _node(told: Sequence[Any], said_by: str) -> Node:
+    host, port = told[:2]
+    name = host.decode() if host else said_by
+    return (said_by if name == "?" else name, port)

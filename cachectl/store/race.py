@@ -1,0 +1,47 @@
+"""The first answer of several that may be asked: one that is silent costs a moment, not the patience."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from cachectl.errors import CachectlError, LoginError, UnreachableError
+
+T = TypeVar("T")
+
+STAGGER = 0.1
+"""Seconds that one is asked alone before the next is asked as well."""
+
+
+async def first_answer(ask: Sequence[Callable[[], Awaitable[T]]]) -> T:
+    """Return the first answer; the next is asked once one has failed, or is silent for a moment.
+
+    Raises the last of our errors when all fail. A refusal (a password, a permission) is final: whoever
+    is asked next would refuse as well.
+    """
+    waiting = list(ask)
+    asked: set[asyncio.Future[T]] = set()
+    error: CachectlError | None = None
+    try:
+        while waiting or asked:
+            if waiting:
+                asked.add(asyncio.ensure_future(waiting.pop(0)()))
+            done, asked = await asyncio.wait(
+                asked,
+                timeout=STAGGER if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for answer in done:
+                try:
+                    return answer.result()
+                except UnreachableError as failed:
+                    if isinstance(failed, LoginError):
+                        raise
+                    error = failed
+    finally:
+        for late in asked:
+            late.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    if error is None:
+        msg = "there is nobody to ask"
+        raise UnreachableError(msg)
+    raise error
