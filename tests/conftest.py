@@ -12,9 +12,14 @@ from typing import Protocol
 
 import pytest
 
+from tests.clusters import Cluster
+from tests.sentinels import SentinelTrio
 from tests.servers import DEFAULT_VERSION, ServerProcess, binaries
+from tests.tls import TlsServer, tls_version
 
 ServerOf = Callable[[str], ServerProcess]
+ClusterOf = Callable[[str], Cluster]
+SentinelsOf = Callable[[str, str | None], SentinelTrio]
 
 
 class FreshServer(Protocol):
@@ -70,6 +75,79 @@ def fresh_server() -> Iterator[FreshServer]:
     yield fresh_server
     for server in started:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_of() -> Iterator[ClusterOf]:
+    """Give the shared cluster of a version, started when it is first asked for."""
+    running: dict[str, Cluster] = {}
+
+    def cluster_of(version: str) -> Cluster:
+        if version not in running:
+            running[version] = Cluster(version)
+            running[version].start()
+        running[version].reset()
+        return running[version]
+
+    yield cluster_of
+    for cluster in running.values():
+        cluster.close()
+
+
+@pytest.fixture
+def cluster(cluster_of: ClusterOf) -> Cluster:
+    """Give the shared cluster of Valkey 9.1 as it was after its start."""
+    return cluster_of(DEFAULT_VERSION)
+
+
+@pytest.fixture(scope="session")
+def sentinels_of() -> Iterator[SentinelsOf]:
+    """Give the shared servers with their sentinels, by version and the sentinels' password."""
+    running: dict[tuple[str, str | None], SentinelTrio] = {}
+
+    def sentinels_of(version: str, password: str | None) -> SentinelTrio:
+        key = (version, password)
+        if key not in running:
+            running[key] = SentinelTrio(version, password)
+            running[key].start()
+        running[key].reset()
+        return running[key]
+
+    yield sentinels_of
+    for sentinels in running.values():
+        sentinels.close()
+
+
+@pytest.fixture
+def sentinels(sentinels_of: SentinelsOf) -> SentinelTrio:
+    """Give the shared servers and sentinels of Valkey 9.1 as they were after their start."""
+    return sentinels_of(DEFAULT_VERSION, None)
+
+
+@pytest.fixture(scope="session")
+def started_tls_server() -> Iterator[TlsServer]:
+    """Start the server that speaks TLS, or skip what needs it."""
+    version = tls_version()
+    if version is None:
+        pytest.skip("no server with TLS at hand: apt-get install redis-server")
+    server = TlsServer(version)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def tls_server(started_tls_server: TlsServer) -> TlsServer:
+    """Give the shared server that speaks TLS, as it was after its start."""
+    started_tls_server.reset()
+    return started_tls_server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what needs six processes together on one worker, where tests are given out by group."""
+    for item in items:
+        for name in ("cluster_of", "sentinels_of"):
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(autouse=True)

@@ -181,6 +181,16 @@ class ServerProcess:
         """Whether the process is there (stopped by SIGSTOP counts)."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def awake(self) -> bool:
+        """Whether the process is there and not frozen by SIGSTOP."""
+        return self.running and "\nState:\tT" not in Path(f"/proc/{self.pid}/status").read_text()
+
+    @property
+    def command(self) -> list[str]:
+        """The program, and what comes before its settings."""
+        return [str(self.binary)]
+
     def start(self) -> None:
         """Start it and return when it answers PING."""
         assert not self.running, "the server is running already"
@@ -188,7 +198,7 @@ class ServerProcess:
         files = ("--unixsocket", str(self.socket), "--dir", str(self.directory), "--logfile", "")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self.binary, *listen, *files, "--save", "", "--daemonize", "no", *self.config],
+                [*self.command, *listen, *files, "--save", "", "--daemonize", "no", *self.config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -294,7 +304,7 @@ class ServerProcess:
         with self.connect(timeout=1.0) as connection:
             connection.call("CLIENT", "UNPAUSE")
             connection.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            connection.call("REPLICAOF", "NO", "ONE")
+            self._leave_group(connection)
             for line in connection.call("ACL", "LIST"):
                 if (user := line.split()[1]) != b"default":
                     connection.call("ACL", "DELUSER", user)
@@ -304,13 +314,19 @@ class ServerProcess:
             for name, value in self._settings().items():
                 if self._baseline and self._baseline[name] != value:
                     connection.call("CONFIG", "SET", name, self._baseline[name])
-            connection.call("FLUSHALL")
+            self._flush(connection)
             if b"rdb_last_bgsave_status:err" in connection.call("INFO", "persistence"):
                 connection.call("SAVE")  # a save that failed is told until one succeeds
                 (self.directory / "dump.rdb").unlink()
             connection.call("SCRIPT", "FLUSH")
             connection.call("ACL", "LOG", "RESET")
             connection.call("CONFIG", "RESETSTAT")
+
+    def _leave_group(self, connection: RawConnection) -> None:
+        connection.call("REPLICAOF", "NO", "ONE")
+
+    def _flush(self, connection: RawConnection) -> None:
+        connection.call("FLUSHALL")
 
     def _settings(self) -> dict[bytes, bytes]:
         flat = self.raw("CONFIG", "GET", "*")
