@@ -6,6 +6,7 @@ Source: the specification of Redis Cluster; Valkey's is the same.
 import asyncio
 from binascii import crc_hqx
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any, Final, NamedTuple, Self
 
 from redis.crc import key_slot
@@ -22,6 +23,7 @@ from cachectl.store.race import first_answer
 from cachectl.store.topology import Split
 
 SLOTS: Final = 16384
+CRCS: Final = 65536
 Node = tuple[str, int]
 """Host and port."""
 
@@ -86,7 +88,7 @@ class Cluster:
         self._access = access or Access(server)
         self._seeds = tuple(seeds)
         self._shards: dict[Shard, Pool] = {}
-        self._slots: list[Pool] = []
+        self._pools: list[Pool] = []  # by CRC16, of which a slot is the lower bits
         self._served: list[Pool] = []
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -100,32 +102,38 @@ class Cluster:
     @property
     def known(self) -> bool:
         """Whether the slots have been told."""
-        return bool(self._slots)
+        return bool(self._pools)
 
     async def learn(self, silence: float) -> Self:
         """Ask for the slots."""
         await self.refresh(silence)
         return self
 
+    def slot_of(self, key: bytes) -> int:
+        """Return the slot of a key: of its hash tag, where it has one."""
+        slot: int = key_slot(key)
+        return slot
+
     def node_for(self, key: bytes) -> Pool:
         """Return the primary that serves the slot of a key."""
-        return self._slots[key_slot(key)]
+        return self._pools[key_slot(key)]
 
     def split(self, keys: list[bytes]) -> Split:
         """Return the primaries that serve `keys`."""
-        slots = self._slots
+        # a load asks this for each entry: the common key has no hash tag to look for
+        tagged = b"{" in b"".join(keys)
+        slots = map(key_slot, keys) if tagged else map(crc_hqx, keys, repeat(0))
         split: dict[Pool, list[int]] = {pool: [] for pool in self._served}
-        for place, key in enumerate(keys):
-            # a load calls this for each entry: the common key has no hash tag to look for
-            slot = key_slot(key) if b"{" in key else crc_hqx(key, 0) % SLOTS
-            split[slots[slot]].append(place)
+        for place, pool in enumerate(map(self._pools.__getitem__, slots)):
+            split[pool].append(place)
         return [(pool, places) for pool, places in split.items() if places]
 
     def follow(self, redirect: RedirectError) -> Pool:
         """Return the node that a node refers to; MOVED is for good, ASK for once."""
         pool = self._pool_of((redirect.host, redirect.port))
         if not redirect.asks:
-            self._slots[redirect.slot] = pool
+            for crc in range(redirect.slot, CRCS, SLOTS):
+                self._pools[crc] = pool
             if pool not in self._served:
                 self._served.append(pool)
         return pool
@@ -188,7 +196,7 @@ class Cluster:
         slots = [pools[0]] * SLOTS
         for one, pool in zip(served, pools, strict=True):
             slots[one.start : one.end + 1] = [pool] * (one.end + 1 - one.start)
-        self._slots = slots
+        self._pools = slots * (CRCS // SLOTS)
         self._served = list(dict.fromkeys(pools))
 
     def _lead(self, nodes: tuple[Node, ...], primaries: set[Node]) -> None:

@@ -1,6 +1,7 @@
 """What `inspect` asks of one key: a few round trips, each bounded, for every data type."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cachectl.errors import CachectlError, DeniedError, ServerError
@@ -62,7 +63,13 @@ _SHAPES = {
 }
 
 
-async def describe(key: bytes, node: str, run: Run, bounded: Bounded) -> KeyInfo | None:
+def located(info: KeyInfo, slot: int | None, node: str) -> KeyInfo:
+    """Return what is known of a key with where it lies."""
+    unknown = {} if slot is not None else {"slot": "standalone servers have no slots"}
+    return replace(info, slot=slot, node=node, unknown={**unknown, **info.unknown})
+
+
+async def describe(key: bytes, run: Run, bounded: Bounded) -> KeyInfo | None:
     """Return what is known of `key`, or None when it is not there (any more)."""
     kind, pttl, encoding, memory, idle, frequency = await run(
         [
@@ -78,12 +85,12 @@ async def describe(key: bytes, node: str, run: Run, bounded: Bounded) -> KeyInfo
         raise kind
     if kind == b"none":
         return None
-    known = _Known({"slot": "standalone servers have no slots"})
+    known = _Known({})
     size = known.take("bytes", memory)
     length, value, preview = await _content(key, kind, size, known, run, bounded)
     (still,) = await run([(b"TYPE", key)])
     if still != kind:
-        return None if still == b"none" else await describe(key, node, run, bounded)
+        return None if still == b"none" else await describe(key, run, bounded)
     text = known.take("encoding", encoding)
     left = known.take("ttl", pttl)
     return KeyInfo(
@@ -95,7 +102,6 @@ async def describe(key: bytes, node: str, run: Run, bounded: Bounded) -> KeyInfo
         length=length,
         idle=known.take("idle", idle),
         frequency=known.take("frequency", frequency),
-        node=node,
         value=value,
         preview=preview,
         unknown=known.reasons,

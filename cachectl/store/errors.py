@@ -154,7 +154,7 @@ def _from_system(error: BaseException, where: str) -> errors.UnreachableError | 
     if isinstance(error, TimeoutError):
         return errors.SilenceError(f"{where} did not answer in time")
     if isinstance(error, asyncio.IncompleteReadError | ConnectionResetError | BrokenPipeError):
-        return errors.LostError(f"{where} closed the connection")
+        return hung_up(where)
     if isinstance(error, FileNotFoundError):
         return AddressError(f"{where}: there is no such socket", "is the server running?")
     if isinstance(error, ConnectionRefusedError):

@@ -43,13 +43,14 @@ class Sent:
         """Enter the outcomes of all parts, which are settled."""
         if len(self.parts) == 1:
             self.outcomes = self.parts[0][0].outcomes
-        else:
-            for work, places in self.parts:
-                self._enter(work.outcomes, places)
+            return
+        for work, places in self.parts:
+            self._enter(work.outcomes, places)
 
     def _enter(self, outcomes: Outcomes, places: list[int]) -> None:
+        replies = self.outcomes.replies
         for place, reply in zip(places, outcomes.replies, strict=True):
-            self.outcomes.replies[place] = reply
+            replies[place] = reply
         self.outcomes.resent |= {places[place] for place in outcomes.resent}
         self.outcomes.error = self.outcomes.error or outcomes.error
 

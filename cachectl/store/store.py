@@ -170,7 +170,7 @@ class Store(Told):
     async def describe(self, key: bytes) -> "KeyInfo | None":
         """Return what `inspect` shows of a key, or None when it is not there."""
         # inspect alone needs it: the reports it brings cost `get` 8 ms
-        from cachectl.store.describe import describe
+        from cachectl.store.describe import describe, located
 
         async def run(commands: list[tuple[bytes, ...]]) -> list[Any]:
             return await self._answers(commands, [key] * len(commands))
@@ -178,8 +178,12 @@ class Store(Told):
         async def bounded(*command: bytes, limit: int) -> Any:
             return await self._call(key, *command, limit=limit)
 
-        where = (await self._known()).node_for(key).connector.where
-        return await describe(key, where, run, bounded)
+        topology = await self._known()
+        found = await describe(key, run, bounded)
+        if found is None:
+            return None
+        # asked last: a node that has referred to another is not the one
+        return located(found, topology.slot_of(key), topology.node_for(key).connector.where)
 
     async def pages(
         self, match: bytes | None = None, count: int | None = None

@@ -32,6 +32,9 @@ class Topology(Protocol):
     async def learn(self, silence: float) -> "Topology":
         """Find out what the nodes are; return the topology that they turn out to be."""
 
+    def slot_of(self, key: bytes) -> int | None:
+        """Return the slot of a key, None where there are none."""
+
     def node_for(self, key: bytes) -> Pool:
         """Return the node that serves a key."""
 
@@ -78,6 +81,9 @@ class Standalone:
             return await self._cluster.learn(silence)
         self.known = True
         return self
+
+    def slot_of(self, _key: bytes) -> None:
+        """Return None: a server alone has no slots."""
 
     def node_for(self, _key: bytes) -> Pool:
         """Return the one node."""
