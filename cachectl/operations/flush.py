@@ -24,7 +24,7 @@ from cachectl.models import MAX_ERRORS, Observer, Problem, Progress, Stopped
 from cachectl.operations.stop import Stop, until
 from cachectl.operations.targets import Name, Target, among, pattern
 from cachectl.patience import backoff
-from cachectl.reports import FlushReport, NamespaceCount
+from cachectl.reports import FlushReport, NamespaceCount, NodeCount
 from cachectl.store.scan import Page
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN
@@ -60,10 +60,11 @@ class _Account:
 
     targets: Sequence[Target]
     matched: Counter[Name] = field(default_factory=Counter)
+    by_node: Counter[str] = field(default_factory=Counter)
     failed: Counter[Name] = field(default_factory=Counter)
     deleted: int = 0
     in_flight: set[bytes] = field(default_factory=set)
-    just_settled: dict[int, set[bytes]] = field(default_factory=dict)
+    just_settled: dict[str, set[bytes]] = field(default_factory=dict)
     exact: bool = True
     begun: bool = False
     passes: int = 0
@@ -108,15 +109,13 @@ class _Account:
         self.in_flight.difference_update(page.keys)
         self.just_settled[page.node] = set()
         if set(map(type, page.replies)) == {int}:
-            self.deleted += sum(page.replies)
-            self.begun = True
+            self._removed(sum(page.replies), page.node)
             return
         self.just_settled[page.node].update(page.keys)
         refusals = []
         for key, reply in zip(page.keys, page.replies, strict=True):
             if isinstance(reply, int):
-                self.deleted += reply
-                self.begun = True
+                self._removed(reply, page.node)
             elif isinstance(reply, CachectlError):
                 refusals.append(reply)
                 self._refuse(key, reply)
@@ -131,13 +130,18 @@ class _Account:
         if whole is not None or (refusals and not self.begun):
             raise whole or refusals[0]
 
+    def _removed(self, count: int, node: str) -> None:
+        self.deleted += count
+        self.by_node[node] += count
+        self.begun = True
+
     def _refuse(self, key: bytes, reply: CachectlError) -> None:
         ((_, name),) = among([key], self.targets)
         self.failed[name] += 1
         if len(self.refused) < REMEMBERED:
             self.refused.add(key)
         if len(self.errors) < MAX_ERRORS:
-            self.errors.append(Problem(reply.message, key=key))
+            self.errors.append(Problem(reply.sentence, key=key))
 
 
 async def preview(
@@ -339,4 +343,5 @@ def _report(
         must_be_empty=must_be_empty,
         must_match=must_match,
         error=account.error,
+        nodes=tuple(NodeCount(*item) for item in sorted(account.by_node.items())),
     )

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 
 from cachectl.config.settings import Threshold
 from cachectl.errors import CachectlError, DeniedError, SilenceError, UsageError
-from cachectl.reports import Check, HealthReport, Verdict
+from cachectl.operations.health_cluster import heir_of, judge_cluster
+from cachectl.reports import Check, HealthReport, NodeHealth, Verdict
 from cachectl.store.store import Store
 from cachectl.store.told import Vitals
 from cachectl.values import safe
@@ -38,10 +40,29 @@ async def health(
         silence = SilenceError(f"the server stopped answering within {timeout + interval:g}s")
         return HealthReport((_unreachable(silence),))
     except CachectlError as error:
-        return HealthReport((_unreachable(error),))
-    seconds = perf_counter() - start
-    nodes = zip(first, second, strict=True)
-    return worst_of([judge(one, later, seconds, thresholds) for one, later in nodes])
+        return HealthReport((_unreachable(error, await store.taking_over()),))
+    return _judged(first, second, perf_counter() - start, thresholds)
+
+
+def _judged(
+    first: Sequence[Vitals], second: Sequence[Vitals], seconds: float, thresholds: Thresholds
+) -> HealthReport:
+    """Return each check as it stands on the node where it is worst, and the nodes of a cluster."""
+    later = {one.node: one for one in second}  # after a failover it is another
+    judged = [judge(one, later.get(one.node, one), seconds, thresholds) for one in first]
+    if not any(one.greeting.get("mode") == "cluster" for one in first):
+        return worst_of(judged)
+    for one, checks in zip(first, judged, strict=True):
+        heir = heir_of(one, first)
+        if heir is not None:
+            message = f"{checks[0].message}: its replica {heir.address} is to take over"
+            checks[0] = replace(checks[0], status="warning", message=message)
+    worst = worst_of(judged)
+    rows = zip(first, judged, strict=True)
+    return HealthReport(
+        (*worst.checks, judge_cluster(first)),
+        tuple(NodeHealth(one.node, tuple(checks)) for one, checks in rows),
+    )
 
 
 async def wait_until_ready(
@@ -67,7 +88,9 @@ def worst_of(nodes: Sequence[Sequence[Check]]) -> HealthReport:
     )
 
 
-def _unreachable(error: CachectlError) -> Check:
+def _unreachable(error: CachectlError, taking_over: str | None = None) -> Check:
+    if taking_over is not None:
+        return Check("reachable", "warning", f"{error.message}: {taking_over}")
     hint = f" ({error.hint})" if error.hint else ""
     return Check("reachable", "critical", f"{error.message}{hint}")
 

@@ -12,7 +12,8 @@ from cachectl.models import Observer, Progress
 from cachectl.operations.census import Census, naming
 from cachectl.operations.stop import Stop, until
 from cachectl.operations.targets import Target, among, pattern
-from cachectl.reports import LargeKey, StatsReport
+from cachectl.reports import LargeKey, NodeFigures, StatsReport
+from cachectl.store.facts import FactPage
 from cachectl.store.store import Store
 from cachectl.store.stream import Unanswered
 
@@ -27,6 +28,7 @@ class _Account:
     def __init__(self, begin: Callable[[], Census]) -> None:
         self._begin = begin
         self.census = begin()
+        self.nodes: dict[str, NodeFigures] = {}
         self.passes = 1
         self.largest: tuple[LargeKey, ...] | None = None
         self.error: CachectlError | None = None
@@ -35,6 +37,16 @@ class _Account:
         """Begin a walk anew: it meets again what was counted."""
         self.passes += 1
         self.census = self._begin()
+        self.nodes.clear()
+
+    def add(self, page: FactPage) -> None:
+        """Count the keys of a page."""
+        self.census.add(page.keys, *page.columns)
+        *_, sizes = page.columns
+        before = self.nodes.get(page.node, NodeFigures(page.node, 0, 0))
+        told = before.size is not None and set(map(type, sizes)) <= {int}
+        size = before.size + sum(sizes) if told and before.size is not None else None
+        self.nodes[page.node] = NodeFigures(page.node, before.keys + len(page.keys), size)
 
 
 async def stats(
@@ -77,6 +89,7 @@ async def stats(
         held_back_seconds=store.pace.held_back,
         stopped=stop.reason or ("connection" if lost else None),
         error=account.error,
+        nodes=tuple(node for _, node in sorted(account.nodes.items())),
     )
 
 
@@ -88,7 +101,8 @@ async def _walk(
         async for page in pages:
             if page.anew:
                 account.begin_pass()
-            account.census.add(page.keys, *page.columns)
+                continue
+            account.add(page)
             observe(Progress("counting", account.census.keys))
             if stop.is_set():
                 return

@@ -18,11 +18,11 @@ from cachectl.store.access import Access
 from cachectl.store.connect import Connector
 from cachectl.store.errors import RedirectError
 from cachectl.store.hints import explained
+from cachectl.store.members import SLOTS
 from cachectl.store.pool import Pool
 from cachectl.store.race import first_answer
 from cachectl.store.topology import Split
 
-SLOTS: Final = 16384
 CRCS: Final = 65536
 Node = tuple[str, int]
 """Host and port."""
@@ -66,6 +66,9 @@ class Shard:
         self.nodes = {primary, *nodes} if nodes else self.nodes | {primary}
         self._doubted = False
 
+    async def taking_over(self, _silence: float) -> None:
+        """Return None: the nodes tell it themselves, each of the others."""
+
     async def find(self, silence: float) -> Address:
         """Return where the primary is now."""
         if self._doubted:
@@ -90,6 +93,7 @@ class Cluster:
         self._shards: dict[Shard, Pool] = {}
         self._pools: list[Pool] = []  # by CRC16, of which a slot is the lower bits
         self._served: list[Pool] = []
+        self._told: list[Served] = []
         self._refreshing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -143,6 +147,14 @@ class Cluster:
         await self.refresh(silence)
         return list(self._served)
 
+    @property
+    def layout(self) -> object:
+        """The slots as they were told last."""
+        return self._told
+
+    async def taking_over(self, _silence: float) -> None:
+        """Return None: the nodes tell it themselves, each of the others."""
+
     async def close(self) -> None:
         """Close all connections."""
         if self._refreshing is not None:
@@ -189,6 +201,7 @@ class Cluster:
 
     def _enter(self, served: Sequence[Served]) -> None:
         """Take in the slots as they were told."""
+        self._told = sorted(served)
         for one in served:
             self._lead(one.nodes, {row.nodes[0] for row in served})
         pools = [self._pool_of(one.nodes[0]) for one in served]

@@ -51,6 +51,9 @@ class Finder(Protocol):
     async def find(self, silence: float) -> Address:
         """Return the address within `silence` seconds, or raise one of our errors."""
 
+    async def taking_over(self, silence: float) -> str | None:
+        """Return in a sentence who is to replace it, if it is about to be replaced."""
+
 
 class _Fixed:
     """An address that is what the settings say."""
@@ -65,6 +68,9 @@ class _Fixed:
 
     async def find(self, _silence: float) -> Address:
         return self.known
+
+    async def taking_over(self, _silence: float) -> None:
+        pass
 
 
 class _TlsConnection(driver.Connection):
@@ -130,6 +136,10 @@ class Connector:
                 return await self._finder.find(silence)
         except TimeoutError:
             raise self._silent(None, silence) from None
+
+    async def taking_over(self, silence: float) -> str | None:
+        """Return in a sentence who is to replace the server, if it is about to be replaced."""
+        return await self._finder.taking_over(silence)
 
     async def connect(self, silence: float) -> Wire:
         """Return a greeted wire; raise one of our errors within `silence` seconds.

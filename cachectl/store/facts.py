@@ -23,12 +23,14 @@ class FactPage(NamedTuple):
     """Keys of a page that are there, and a column for each fact that was asked: a value, or our error.
 
     Keys that vanished meanwhile are left out, and those whose answers were lost: the cycle that follows
-    meets these again. `anew`: a broken cycle begins again; this page holds no key.
+    meets these again. `anew`: a broken cycle begins again; this page holds no key. `node` is the
+    server that it is from.
     """
 
     keys: list[bytes]
     columns: list[list[Any]]
     anew: bool = False
+    node: str = ""
 
 
 def told(page: Page, facts: Sequence[Fact]) -> FactPage:
@@ -49,7 +51,7 @@ def told(page: Page, facts: Sequence[Fact]) -> FactPage:
         keys = [keys[place] for place in rest]
         columns = [[column[place] for place in rest] for column in columns]
     columns = [_column(fact, column) for fact, column in zip(facts, columns, strict=True)]
-    return FactPage(keys, columns, page.anew)
+    return FactPage(keys, columns, page.anew, page.node)
 
 
 def _column(fact: Fact, replies: list[Any]) -> list[Any]:

@@ -36,7 +36,7 @@ class Sent:
     def so_far(self) -> Outcomes:
         """Return the outcomes as they are by now: of work that is cut short, this is all there is."""
         for work, places in self.parts:
-            self._enter(work.enter(), places)
+            self.outcomes.take(work.enter(), places)
         return self.outcomes
 
     def gather(self) -> None:
@@ -45,14 +45,7 @@ class Sent:
             self.outcomes = self.parts[0][0].outcomes
             return
         for work, places in self.parts:
-            self._enter(work.outcomes, places)
-
-    def _enter(self, outcomes: Outcomes, places: list[int]) -> None:
-        replies = self.outcomes.replies
-        for place, reply in zip(places, outcomes.replies, strict=True):
-            replies[place] = reply
-        self.outcomes.resent |= {places[place] for place in outcomes.resent}
-        self.outcomes.error = self.outcomes.error or outcomes.error
+            self.outcomes.take(work.outcomes, places)
 
 
 class Lanes:

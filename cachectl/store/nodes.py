@@ -195,7 +195,7 @@ class Nodes:
         topology = await self._known()
         if topology.sharded:  # the keys of a group would be in different slots
             walk = walk._replace(group=1)
-        async with aclosing(pages(topology.primaries, self._patience, self.pace, walk)) as found:
+        async with aclosing(pages(topology, self._patience, self.pace, walk)) as found:
             try:
                 async for page in found:
                     if any_refused(page.replies):

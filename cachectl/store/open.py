@@ -34,6 +34,9 @@ class _EmbeddedServer:
     def doubt(self) -> None:
         """Its place never changes."""
 
+    async def taking_over(self, _silence: float) -> None:
+        """Return None: it has no replicas."""
+
     async def find(self, _silence: float) -> Address:
         """Return its socket: running, or just started."""
         embedded = self._embedded

@@ -7,7 +7,7 @@ dealt with, and then asks whether the server is still the one it began on; any d
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from itertools import chain
 from typing import Any, NamedTuple
@@ -17,9 +17,9 @@ from cachectl.patience import backoff
 from cachectl.store.abreast import abreast
 from cachectl.store.errors import any_refused, is_rejected
 from cachectl.store.pace import Pace
-from cachectl.store.pool import Pool
-from cachectl.store.standing import MovedError, check, standings
+from cachectl.store.standing import MovedError, check, check_layout, standings
 from cachectl.store.stream import UNKNOWN, UNSENT
+from cachectl.store.topology import Topology
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Wire, pack
 
@@ -59,24 +59,24 @@ class Page(NamedTuple):
 
     A reply is `UNKNOWN` where the connection broke, `UNSENT` where the server said "not now": the cycle
     that follows meets these keys again. `anew`: a broken cycle begins again; this page holds no key.
-    `node` is the number of the node that it is from.
+    `node` is the server that it is from.
     """
 
     keys: list[bytes]
     replies: list[Any]
     anew: bool = False
-    node: int = 0
+    node: str = ""
 
 
 async def pages(
-    find: Callable[[float], Awaitable[Sequence[Pool]]], patience: Patience, pace: Pace, walk: Walk
+    topology: Topology, patience: Patience, pace: Pace, walk: Walk
 ) -> AsyncGenerator[Page, None]:
     """Yield pages until one cycle ran unbroken; every key that stood all the while is in that cycle.
 
-    `find` gives the nodes that together hold every key once, within so many seconds; a cycle walks
-    them side by side. A page is dealt with when the next one is asked for: the last one is followed by
-    the proof that the nodes and their slots are still the same. Raises the last of our errors after
-    `CYCLES` broken cycles, or when a server stays away longer than `patience` bears.
+    A cycle walks the nodes that together hold every key side by side. A page is dealt with when the
+    next one is asked for: the last one is followed by the proof that the nodes and their slots are
+    still the same. Raises the last of our errors after `CYCLES` broken cycles, or when a server stays
+    away longer than `patience` bears.
     """
     tries = Tries(patience)
     pauses = backoff(PAUSE)
@@ -88,13 +88,13 @@ async def pages(
             async with AsyncExitStack() as lent:
                 wires = [
                     await lent.enter_async_context(node.lend(tries.connect))
-                    for node in await find(tries.connect)
+                    for node in await topology.primaries(tries.connect)
                 ]
-                began_on = await standings(wires, tries)
+                began_on, layout = await standings(wires, tries), topology.layout
                 if begins_anew:
                     yield Page([], [], anew=True)
                 begins_anew = False
-                cycles += (_Cycle(wire, tries, pace, walk, n) for n, wire in enumerate(wires))
+                cycles += (_Cycle(wire, tries, pace, walk) for wire in wires)
                 async with aclosing(abreast([cycle.pages for cycle in cycles])) as found:
                     async for page in found:
                         yield page
@@ -103,6 +103,8 @@ async def pages(
                 if not walk.going():
                     return
                 check(began_on, await standings(wires, tries))
+                await topology.primaries(tries.connect)
+                check_layout(layout, topology.layout)
                 return
         except CachectlError as error:
             for page in chain.from_iterable(cycle.broken_off() for cycle in cycles):
@@ -129,9 +131,9 @@ class _Asked(NamedTuple):
 class _Cycle:
     """One walk over the keyspace: the next SCAN is on its way with what is asked of this page."""
 
-    def __init__(self, wire: Wire, tries: Tries, pace: Pace, walk: Walk, node: int) -> None:
+    def __init__(self, wire: Wire, tries: Tries, pace: Pace, walk: Walk) -> None:
         self._wire = wire
-        self._node = node
+        self._node = wire.where
         self._tries = tries
         self._pace = pace
         self._walk = walk

@@ -1,11 +1,11 @@
 """Sentinel: who is the primary of a service now."""
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 
 from cachectl.config.secrets import Credentials
 from cachectl.config.settings import Sentinel, Server, Tls
 from cachectl.config.url import Address
-from cachectl.errors import CachectlError, ConfigError
+from cachectl.errors import CachectlError, ConfigError, ServerError
 from cachectl.store.connect import Connector
 from cachectl.store.race import first_answer
 
@@ -38,35 +38,52 @@ class Sentinels:
         they know no such service.
         """
         if self._found is None:
-            asking = [self._asking(sentinel, silence) for sentinel in self._sentinels]
-            self._found = await first_answer(asking)
+            host, port = await self._ask(b"GET-MASTER-ADDR-BY-NAME", silence)
+            self._found = Address(
+                "tcp", host.decode(), int(port), db=self._address.db, tls=self._address.tls
+            )
         return self._found
 
-    def _asking(self, sentinel: Connector, silence: float) -> Callable[[], Awaitable[Address]]:
-        async def ask() -> Address:
-            found = await _primary(sentinel, self._address.service, silence)
-            # the one that answered is asked first from now on
-            self._sentinels.sort(key=lambda one: one is not sentinel)
-            return self._address._replace(kind="tcp", host=found[0], port=found[1], nodes=())
+    async def taking_over(self, silence: float) -> str | None:
+        """Return what the Sentinels are about: a primary that they take for down will be replaced."""
+        try:
+            told = await self._ask(b"MASTER", silence)
+        except CachectlError:
+            return None
+        state = dict(zip(told[::2], told[1::2], strict=False))
+        flags = set(state.get(b"flags", b"").split(b","))
+        if not flags & {b"s_down", b"o_down", b"failover_in_progress"}:
+            return None
+        replicas = state.get(b"num-slaves", b"0").decode()
+        if replicas == "0":
+            return None
+        return f"the Sentinels take it for down: one of its {replicas} replicas is to take over"
 
-        return ask
+    async def _ask(self, question: bytes, silence: float) -> list[bytes]:
+        """Return what the first Sentinel to answer says of the service."""
+        reply, sentinel = await first_answer(
+            [partial(self._say, sentinel, question, silence) for sentinel in self._sentinels]
+        )
+        # the one that answered is asked first from now on
+        self._sentinels.sort(key=lambda one: one is not sentinel)
+        return reply
 
-
-async def _primary(sentinel: Connector, service: str, silence: float) -> tuple[str, int]:
-    """Return what one Sentinel says; raise our error for a service that it does not know."""
-    wire = await sentinel.connect(silence)
-    try:
-        words = (b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.encode())
-        reply = await wire.call(*words, silence=silence)
-    finally:
-        wire.drop()
-    if isinstance(reply, CachectlError):
-        raise reply
-    if reply is None:
-        msg = f"{sentinel.where}: the Sentinel watches no service '{service}'"
-        raise ConfigError(msg, "check sentinel.service of the profile")
-    host, port = reply
-    return host.decode(), int(port)
+    async def _say(
+        self, sentinel: Connector, question: bytes, silence: float
+    ) -> tuple[list[bytes], Connector]:
+        service = self._address.service
+        wire = await sentinel.connect(silence)
+        try:
+            reply = await wire.call(b"SENTINEL", question, service.encode(), silence=silence)
+        finally:
+            wire.drop()
+        unknown = isinstance(reply, ServerError) and "No such master" in reply.message
+        if reply is None or unknown:
+            msg = f"{sentinel.where}: the Sentinel watches no service '{service}'"
+            raise ConfigError(msg, "check sentinel.service of the profile")
+        if isinstance(reply, CachectlError):
+            raise reply
+        return reply, sentinel
 
 
 def _sentinel(server: Server, host: str, port: int) -> Server:

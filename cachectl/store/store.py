@@ -20,6 +20,7 @@ from cachectl.store.errors import any_refused
 from cachectl.store.facts import VERBS, Fact, FactPage, told
 from cachectl.store.lanes import Sent
 from cachectl.store.reader import Reader
+from cachectl.store.removal import DEL, UNLINK, is_withheld
 from cachectl.store.scan import Page, Walk
 from cachectl.store.settle import Found, Since, settle
 from cachectl.store.stream import VALUE, Outcomes, Unanswered
@@ -53,6 +54,13 @@ class Store(Told):
     server cannot be reached or was lost (`maybe_applied` tells of a write that was never answered), and
     `ServerError` and its kinds when it refused.
     """
+
+    _removal = UNLINK
+
+    @property
+    def removes_with_del(self) -> bool:
+        """Whether keys were removed with DEL, as UNLINK was denied or unknown: it blocks the server."""
+        return self._removal == DEL
 
     async def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, or None when it is not there."""
@@ -124,7 +132,15 @@ class Store(Told):
 
     async def unlink(self, keys: Sequence[bytes]) -> Outcomes:
         """Remove keys, one command a key; a reply is 1 when the key was there and 0 when not."""
-        return await self.run([(b"UNLINK", key) for key in keys], list(keys))
+        outcomes = await self.run([(self._removal, key) for key in keys], list(keys))
+        withheld = [p for p, reply in enumerate(outcomes.replies) if is_withheld(reply)]
+        if withheld and not self.removes_with_del:
+            left = [keys[place] for place in withheld]
+            instead = await self.run([(DEL, key) for key in left], left)
+            if not any(is_withheld(reply) for reply in instead.replies):
+                self._removal = DEL
+                outcomes.take(instead, withheld)
+        return outcomes
 
     async def exist(self, keys: Sequence[bytes]) -> Outcomes:
         """Look whether keys are there; a reply is 1 or 0."""
@@ -208,13 +224,15 @@ class Store(Told):
 
         `choose` is called right before its keys are sent; once `going` is false, nothing more is.
         """
-        walk = Walk(match, ((b"UNLINK",),), choose, going, group=GROUP)
+        verbs = [(self._removal,)]
+        walk = Walk(match, verbs, choose, going, group=GROUP)
         async with aclosing(self._walk(walk)) as found:
             async for page in found:
                 if not any_refused(page.replies):
                     yield page
                     continue
                 alone, lost = await self._one_by_one(page)
+                verbs[0] = (self._removal,)  # what the pages to come are removed with
                 yield alone
                 if lost is not None:  # the walk itself goes on, and would pass as a clean one
                     raise lost

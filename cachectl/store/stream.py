@@ -58,6 +58,14 @@ class Outcomes:
         self.error: CachectlError | None = None
         self.doubt: CachectlError | None = None
 
+    def take(self, part: "Outcomes", places: Sequence[int]) -> None:
+        """Enter the outcomes of a part, whose commands stand at `places` here."""
+        for place, reply in zip(places, part.replies, strict=True):
+            self.replies[place] = reply
+        self.resent |= {places[place] for place in part.resent}
+        self.error = self.error or part.error
+        self.doubt = self.doubt or part.doubt
+
 
 class Work:
     """Commands that are sent in order, how many are sent, and the replies that came so far.

@@ -1,39 +1,56 @@
 """What the nodes behind a store tell of themselves: who they are, how they are, what they count."""
 
+import asyncio
 from time import perf_counter
 from typing import NamedTuple
 
 from cachectl.errors import BusyError, CachectlError, DeniedError, ServerError, UnreachableError
 from cachectl.store.hints import explained
 from cachectl.store.info import Lookups, identity, lookups, parse_info
+from cachectl.store.members import Member, members
 from cachectl.store.memory import Memory, memory
 from cachectl.store.nodes import Nodes
 from cachectl.store.pool import Pool
-from cachectl.store.wire import Greeting
+from cachectl.store.tries import Tries
+from cachectl.store.wire import Greeting, Wire
 
 
 class Vitals(NamedTuple):
     """What one node tells of itself: its address, the seconds its pings took, its INFO and role.
 
-    `ping` and `info` hold our error instead where the server refused.
+    `ping` and `info` hold our error instead where the server refused, or a node of a cluster did not
+    answer. `members` are the nodes of the cluster as it sees them; None where it is no cluster, or
+    does not tell.
     """
 
     node: str
     greeting: dict[str, str | None]
     ping: list[float] | CachectlError
     info: dict[str, str] | CachectlError
+    members: tuple[Member, ...] | None = None
 
 
 class Told(Nodes):
     """Asks the primaries about themselves; raises our errors where one does not tell."""
 
     async def ping(self) -> None:
-        """Raise one of our errors unless every primary answers, and is not busy or out of service."""
-        for node in await self._primaries():
+        """Raise one of our errors unless a primary answers, and is not busy or out of service.
+
+        One of a cluster is enough: the keys of the others are still of use.
+        """
+        pings = [self._ping(node) for node in await self._primaries()]
+        errors = [error for error in await asyncio.gather(*pings) if error is not None]
+        if len(errors) == len(pings):
+            raise errors[0]
+
+    async def _ping(self, node: Pool) -> CachectlError | None:
+        try:
             async with node.lend(self._patience.connect) as wire:
                 reply = await wire.call(b"PING", silence=self._patience.answer)
-            if isinstance(reply, UnreachableError | BusyError):
-                raise explained(reply, b"PING", self._user)
+        except CachectlError as error:
+            return error
+        refused = isinstance(reply, UnreachableError | BusyError)
+        return explained(reply, b"PING", self._user) if refused else None
 
     async def writable(self) -> None:
         """Raise `ReadOnlyServerError` when a primary is none: a replica that takes no writes."""
@@ -75,8 +92,17 @@ class Told(Nodes):
         return found
 
     async def vitals(self, pings: int = 5) -> list[Vitals]:
-        """Ask every node how it is; raises our errors for one that cannot be asked at all."""
-        return [await self._vitals(node, pings) for node in await self._primaries()]
+        """Ask every primary how it is; raises our errors for a server that cannot be asked at all."""
+        nodes = await self._primaries()
+        if not self._topology.sharded:
+            return [await self._vitals(node, pings) for node in nodes]
+        return list(await asyncio.gather(*(self._vitals_of_many(node, pings) for node in nodes)))
+
+    async def _vitals_of_many(self, node: Pool, pings: int) -> Vitals:
+        try:
+            return await self._vitals(node, pings)
+        except UnreachableError as error:
+            return Vitals(node.connector.where, {}, error, error)
 
     async def _vitals(self, node: Pool, pings: int) -> Vitals:
         tries = await node.tries(self._patience)
@@ -89,9 +115,21 @@ class Told(Nodes):
                 took.append(perf_counter() - start)
                 refused = reply if isinstance(reply, CachectlError) else None
             info = await wire.call(b"INFO", b"everything", silence=tries.answer)
+            seen = await self._members(wire, tries)
             return Vitals(
                 node.connector.where,
                 wire.greeting._asdict(),
                 refused or took,
                 info if isinstance(info, CachectlError) else parse_info(info),
+                seen,
             )
+
+    async def _members(self, wire: Wire, tries: Tries) -> tuple[Member, ...] | None:
+        if wire.greeting.mode != "cluster":
+            return None
+        reply = await wire.call(b"CLUSTER", b"NODES", silence=tries.answer)
+        return tuple(members(reply)) if isinstance(reply, bytes) else None
+
+    async def taking_over(self) -> str | None:
+        """Return in a sentence who is about to become the primary; None where nobody says so."""
+        return await self._topology.taking_over(self._patience.connect)

@@ -47,6 +47,13 @@ class Topology(Protocol):
     async def primaries(self, silence: float) -> list[Pool]:
         """Return the nodes that together hold every key once, as they are now."""
 
+    @property
+    def layout(self) -> object:
+        """What equals another layout if each slot is served by the same node, as told last."""
+
+    async def taking_over(self, silence: float) -> str | None:
+        """Return in a sentence who is to replace a primary that does not answer, if anybody is."""
+
     async def close(self) -> None:
         """Close all connections."""
 
@@ -100,6 +107,14 @@ class Standalone:
     async def primaries(self, _silence: float) -> list[Pool]:
         """Return the one node."""
         return [self.pool]
+
+    @property
+    def layout(self) -> None:
+        """Return None: there are no slots."""
+
+    async def taking_over(self, silence: float) -> str | None:
+        """Return what Sentinel is about to do."""
+        return await self.pool.connector.taking_over(silence)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -9,7 +9,7 @@ from cachectl.errors import CachectlError
 from cachectl.models import Entries, Entry
 from cachectl.store.wire import Command
 
-CHANGES: Final = frozenset({b"SET", b"RESTORE", b"UNLINK"})
+CHANGES: Final = frozenset({b"SET", b"RESTORE", b"UNLINK", b"DEL"})
 """The commands of ours that change data."""
 SMALL: Final = 1024 * 1024
 """Bytes of values that are packed at once, and so are in memory twice."""
