@@ -37,6 +37,11 @@ class CachectlError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def sentence(self) -> str:
+        """The message with the hint, for a list of what went wrong."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
     def as_dict(self) -> dict[str, str | None]:
         """Return the fields of the JSON form: `code`, `message`, `hint`."""
         return {"code": self.code, "message": self.message, "hint": self.hint}

@@ -39,15 +39,15 @@ class HitRate:
     """The share of the sample's requests, weighted by count, that found their key.
 
     `before` and `after` are None where nothing was looked up; `requests` is the weighted number,
-    `keys` that of distinct keys. `met` is None when no rate was required. `live` is what the server
-    itself counted afterwards.
+    `keys` that of distinct keys. `sample` is None without one: the server is watched alone. `met` is
+    None when no rate was required. `live` is what the server itself counted afterwards.
     """
 
     before: float | None
     after: float | None
     requests: int
     keys: int
-    sample: Literal["separate", "same"]
+    sample: Literal["separate", "same"] | None
     required: float | None
     met: bool | None
     live: "LiveHitRate | None" = None
@@ -76,8 +76,9 @@ class WarmReport:
     entries written a second. `error` is what ended the work: the server lost or refusing it as a whole,
     or a source that could not be read to its end (`stopped` is `input` then). It did not end it
     (`stopped` is None) when the server was replaced meanwhile: `written` entries may be gone then.
-    `part` is which part of a divided warm it was, `statuses` counts the answers of an application that
-    fills the cache by itself.
+    `part` is which part of a divided warm it was, `statuses` counts the answers of a service. For
+    `held_back_seconds` it spared the server, for `origin_held_back_seconds` the origin, which had asked
+    to be left alone.
     """
 
     job: str | None
@@ -96,6 +97,7 @@ class WarmReport:
     allowed_failures: int = 0
     dry_run: bool = False
     held_back_seconds: float = 0.0
+    origin_held_back_seconds: float = 0.0
     error: CachectlError | None = None
     part: str | None = None
     asked: Asked | None = None
@@ -154,6 +156,14 @@ class NamespaceCount:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeCount:
+    """How many keys were removed from one node of a cluster."""
+
+    node: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
 class FlushReport:
     """What a flush removed, or would remove.
 
@@ -161,7 +171,7 @@ class FlushReport:
     not remove. `deleted_exact` is False when a cut made the server's counts a lower bound, or when a
     server that was restarted may have brought keys back, that are counted twice then. `remaining` is
     how many the look after the clean pass found, `written_meanwhile` how many of them are younger than
-    its start; both are None without such a look on the same server.
+    its start; both are None without such a look on the same server. `nodes` tells those of a cluster.
     """
 
     namespaces: tuple[NamespaceCount, ...]
@@ -181,6 +191,7 @@ class FlushReport:
     must_match: bool = False
     held_back_seconds: float = 0.0
     error: CachectlError | None = None
+    nodes: tuple[NodeCount, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -250,12 +261,22 @@ class NamespaceFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """What one node of a cluster has of the keys; `size` is None where that is not known of all."""
+
+    node: str
+    keys: int
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StatsReport:
     """What is in a cache: all of it, by namespace, and the largest keys.
 
     `namespaces` and `largest` are the first of them, `found` is how many namespaces there are; None
     when there are more than are told apart. `passes` counts the walks over the keyspace: one that was
     broken off was begun anew. Once `stopped`, the figures are those of the keys that were met by then.
+    `nodes` tells those of a cluster.
     """
 
     total: Figures
@@ -267,6 +288,7 @@ class StatsReport:
     stopped: Stopped | None
     held_back_seconds: float = 0.0
     error: CachectlError | None = None
+    nodes: tuple[NodeFigures, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -368,21 +390,43 @@ class Check:
     critical: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HealthReport:
-    """All checks, and the worst of them. Unknown only if nothing could be asked."""
+def verdict(checks: tuple[Check, ...]) -> Literal["ok", "warning", "critical", "unknown"]:
+    """Return critical, warning or ok; skipped and unknown checks are outside of it.
 
+    Unknown only if nothing could be asked.
+    """
+    told = {check.status for check in checks}
+    if "critical" in told:
+        return "critical"
+    if "warning" in told:
+        return "warning"
+    return "ok" if "ok" in told else "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """The checks of one node of a cluster."""
+
+    node: str
     checks: tuple[Check, ...]
 
     @property
     def status(self) -> Literal["ok", "warning", "critical", "unknown"]:
-        """The verdict: critical, warning or ok; skipped and unknown checks are outside of it."""
-        told = {check.status for check in self.checks}
-        if "critical" in told:
-            return "critical"
-        if "warning" in told:
-            return "warning"
-        return "ok" if "ok" in told else "unknown"
+        """The verdict."""
+        return verdict(self.checks)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """The checks of a server; of a cluster each as it stands on the node where it is worst."""
+
+    checks: tuple[Check, ...]
+    nodes: tuple[NodeHealth, ...] = ()
+
+    @property
+    def status(self) -> Literal["ok", "warning", "critical", "unknown"]:
+        """The verdict."""
+        return verdict(self.checks)
 
     @property
     def exit_code(self) -> int:

@@ -57,11 +57,13 @@ def size(text: str) -> int:
     if match is None:
         msg = "expected a size like 512KB, 64MB or 1GiB"
         raise ValueError(msg)
-    count = float(match[1] or match[2]) * _BYTES[(match[3] or "b").lower()]
+    number, unit = match[1] or match[2], _BYTES[(match[3] or "b").lower()]
+    count = float(number) * unit
     if count >= MAX_SIZE:
         msg = "expected a size of less than 8 EiB"
         raise ValueError(msg)
-    return int(match[1] or count)
+    # a whole number stays exact, where a float is not any more
+    return int(count) if "." in number else int(number.lstrip("0") or 0) * unit
 
 
 def share(text: str) -> float:

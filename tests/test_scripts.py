@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 WARM_CACHE = ROOT / "scripts" / "warm_cache.py"
 PROGRAMS = [
     ROOT / ".ci" / "run",
-    *(ROOT / "scripts" / name for name in ("bench", "check", "docs", "test", "wheel-check")),
+    *(
+        ROOT / "scripts" / name
+        for name in ("bench", "check", "docs", "faults", "fuzz", "test", "wheel-check")
+    ),
 ]
 
 

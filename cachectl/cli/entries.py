@@ -213,7 +213,7 @@ def delete_command(
     ] = None,
 ) -> None:
     """Unlink keys. 0 if any of them existed, else 1."""
-    from cachectl.cli.guard import guard_keys
+    from cachectl.cli.guard import guard_keys, warn_of_del
 
     keys = _named_keys(words or [], namespace, keys_from, nul=nul)
     session = Session(ctx)
@@ -222,7 +222,9 @@ def delete_command(
     async def remove(store: "Store", stop: "Stop") -> "DeleteReport":
         from cachectl.operations.entries import delete
 
-        return await delete(store, keys, stop)
+        report = await delete(store, keys, stop)
+        warn_of_del(session, store)
+        return report
 
     report = session.run_stoppable(remove)
     with out.even_unread():
@@ -234,6 +236,8 @@ def delete_command(
             out.lines([f"deleted {report.deleted}, missing {report.missing}{unknown}{unsent}"])
     for line in text.problems(report.errors, report.failed):
         session.say(line)
+    if report.error is not None:
+        show_error(report.error, as_json=session.as_json)
     raise typer.Exit(session.exit_code(report.exit_code, report.stopped))
 
 

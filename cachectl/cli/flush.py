@@ -76,7 +76,7 @@ def flush_command(
 
     async def remove(store: "Store", stop: "Stop") -> "FlushReport":
         with progress(session) as observe:
-            return await flush(
+            report = await flush(
                 store,
                 wanted,
                 stop,
@@ -85,6 +85,8 @@ def flush_command(
                 until_empty=until_empty,
                 must_match=require_match,
             )
+        guard.warn_of_del(session, store)
+        return report
 
     report = session.run_stoppable(remove)
     _show(session, report)

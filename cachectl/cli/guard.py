@@ -1,12 +1,16 @@
 """What stands between a person and a removal: protected, read-only, confirmed."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from cachectl.cli.session import Session
 from cachectl.config.settings import NamespaceSettings
 from cachectl.errors import RefusedError
 from cachectl.keys import prefix, to_bytes
 from cachectl.values import safe
+
+if TYPE_CHECKING:
+    from cachectl.store.store import Store
 
 
 def guard_keys(session: Session, keys: Sequence[bytes], confirmed: Sequence[str]) -> None:
@@ -51,6 +55,15 @@ def check_names(session: Session, confirmed: Sequence[str], known: Iterable[str]
 def protected_namespaces(namespaces: dict[str, NamespaceSettings]) -> list[str]:
     """Return the names of the protected namespaces."""
     return [name for name, settings in namespaces.items() if settings.protected]
+
+
+def warn_of_del(session: Session, store: "Store") -> None:
+    """Warn that keys were removed in the way that is dear to the server."""
+    if store.removes_with_del:
+        session.warn(
+            "UNLINK is denied or unknown: keys were removed with DEL, which holds the server up"
+            " while it frees a big value"
+        )
 
 
 def show_server(session: Session) -> None:

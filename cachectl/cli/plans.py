@@ -153,14 +153,18 @@ def _origin(options: Options, of: WarmJob) -> Origin | None:
 
 
 def _sample(options: Options, of: WarmJob) -> Any:
-    """Return what the warm is verified against: files that are named are read as the job's are."""
+    """Return what the warm is verified against.
+
+    Files that are named for a job of logs are such logs, unless they list requests.
+    """
     ours: Requests | str = of.verify.requests if of.verify else ()
     if not options.verify:
         return ours or None
     if options.verify == ["same"]:
         return "same"
+    files = tuple(options.verify)
     alike = ours if isinstance(ours, AccessLog) else of.requests
-    return log_like(alike, tuple(options.verify))
+    return log_like(alike, files) if isinstance(alike, AccessLog) else files
 
 
 def _lock(options: Options, of: WarmJob) -> Lock | None:

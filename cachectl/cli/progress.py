@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LOG_PAUSE = 10.0
 """Seconds between two lines of progress in a log."""
+LOG_TICK = 0.5
+"""Seconds from one look at the clock to the next while there is no news."""
 DRAW_PAUSE = 0.1
 """Seconds between two drawings of a bar: news may come a thousand times a second."""
 BARS = ((100, 20), (40, 10), (0, 0))
@@ -68,22 +70,44 @@ def progress(session: Session) -> "Iterator[Observer]":
         with _bar() as observe:
             yield observe
     else:
-        yield _log(session)
+        with _log(session) as observe:
+            yield observe
 
 
-def _log(session: Session) -> "Observer":
-    last = monotonic()
+@contextmanager
+def _log(session: Session) -> "Iterator[Observer]":
+    """Give an observer that writes a line when it is time, whether there is news by then or not."""
+    import asyncio
+
     meter = Meter()
+    told: Progress | None = None
+    last = monotonic()
 
-    def observe(told: "Progress") -> None:
+    def say_if_due() -> None:
         nonlocal last
         now = monotonic()
-        meter.note(now, told.done)
+        if told is not None:
+            meter.note(now, told.done)
         if now - last >= LOG_PAUSE:
             last = now
-            session.say(line(told, meter.rate))
+            command = session.said.command
+            session.say(f"{command}: nothing yet" if told is None else line(told, meter.rate))
 
-    return observe
+    def observe(news: "Progress") -> None:
+        nonlocal told
+        told = news
+        say_if_due()
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(LOG_TICK)
+            say_if_due()
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield observe
+    finally:
+        ticking.cancel()
 
 
 def line(told: "Progress", rate: float | None, width: int | None = None) -> str:

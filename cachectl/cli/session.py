@@ -1,4 +1,4 @@
-"""From settings to an operation on a store: the only `asyncio.run`; signals become `stop`."""
+"""From settings to an operation on a store: the only loop; signals become `stop`."""
 
 import gc
 import json
@@ -166,6 +166,7 @@ class Session:
     def _run(self, begin: "Callable[[Stop], Awaitable[T]]", *, stoppable: bool) -> T:
         import asyncio
 
+        from cachectl.operations.loop import run
         from cachectl.operations.stop import Stop
 
         async def main() -> T:
@@ -178,7 +179,7 @@ class Session:
             gc.freeze()
             gc.enable()
         try:
-            return asyncio.run(main())
+            return run(main())
         except asyncio.CancelledError:
             raise self._cut_short() from None
         except UnreachableError as error:
@@ -195,7 +196,7 @@ class Session:
         loop = asyncio.get_running_loop()
 
         def end(number: int | None) -> None:
-            again = stop.is_set()
+            again = number is not None and stop.hurried.is_set()
             self.signal = number or self.signal
             stop.set("interrupted" if number else "deadline")
             if again or not stoppable:
@@ -214,10 +215,10 @@ class Session:
         return typer.Exit(128 + self.signal)
 
     def exit_code(self, code: int, stopped: str | None) -> int:
-        """Return the exit code of a report: a signal's own when it ended the work."""
-        if stopped == "interrupted":
-            return 128 + self.signal if self.signal else INTERRUPTED
-        return code
+        """Return the exit code of a report: a signal's own when it ended the work, or its proof."""
+        if stopped is not None and self.signal:
+            return 128 + self.signal
+        return INTERRUPTED if stopped == "interrupted" else code
 
 
 def read_settings(said: Globals) -> Settings:

@@ -205,7 +205,8 @@ def warm_command(
                 continue
             run = partial(_told, session, one, told)
             codes.append(_forgiven(session, run, best_effort=best_effort))
-    finally:  # a server that is not there is told as well
+    finally:  # a server that is not there is told as well, and what it kept from being warmed
+        told += [_unbegun(session, one) for one in made[len(told) :]]
         codes.append(_reported(session, reports, told))
     raise typer.Exit(_worst(codes))
 
@@ -228,6 +229,15 @@ def _told(session: Session, plan: "Warm", told: "list[Told]") -> int:
         raise
     told.append(Told(plan.job, *where, report, code))
     return code
+
+
+def _unbegun(session: Session, plan: "Warm") -> "Told":
+    """Return what is told of a plan that was not warmed to its report."""
+    from cachectl.cli.render.reports.told import Told, UnbegunError
+
+    where = session.server.address.text, session.server.profile
+    msg = "it was not warmed: the command had ended before"
+    return Told(plan.job, *where, UnbegunError(msg), UnbegunError.exit_code)
 
 
 def _reported(session: Session, paths: "Sequence[str]", told: "Sequence[Told]") -> int:

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cachectl.errors import CachectlError, LostError, UnreachableError
+from cachectl.errors import CachectlError, LostError, ReadOnlyServerError, UnreachableError
 from cachectl.keys import escape_glob, prefix
 from cachectl.models import MAX_ERRORS, Problem, Stopped
 from cachectl.operations.stop import Stop, until
@@ -50,7 +50,7 @@ class _Account:
             if isinstance(reply, CachectlError):
                 self.failed += 1
                 if len(self.errors) < MAX_ERRORS:
-                    self.errors.append(Problem(reply.message, key=key))
+                    self.errors.append(Problem(reply.sentence, key=key))
             elif reply == 1:
                 self.deleted += 1
             elif reply == 0 and place not in outcomes.resent:
@@ -66,7 +66,8 @@ class _Account:
 async def delete(store: Store, keys: Sequence[bytes], stop: Stop) -> DeleteReport:
     """Unlink keys; each is counted once, however often it is named.
 
-    Raises `UnreachableError` when the server was lost before it had answered for any of them.
+    Raises `UnreachableError` when the server was lost before it had answered for any of them, and
+    `ReadOnlyServerError`, which names the primary, when it is a replica.
     """
     account = _Account(list(dict.fromkeys(keys)))
     await until(stop, _delete(store, account, stop))
@@ -95,6 +96,9 @@ async def _delete(store: Store, account: _Account, stop: Stop) -> None:
         account.in_flight = len(batch)
         outcomes = await store.unlink(batch)
         account.settle(batch, outcomes)
+        refused = any(isinstance(reply, ReadOnlyServerError) for reply in outcomes.replies)
+        if refused and not account.deleted:
+            await store.writable()  # raises, and knows where the primary is
         if outcomes.error is not None or stop.is_set():
             return
 

@@ -277,7 +277,7 @@ class _Export:
             if isinstance(value, WrongTypeError):
                 self._others.append(key)
             elif refused is not None:
-                self._account.fail(key, refused.message, refused.code)
+                self._account.fail(key, refused.sentence, refused.code)
             elif isinstance(value, Unanswered) or isinstance(end, Unanswered):
                 if reading.outcomes.error is None:  # else that error ends it all
                     self._account.fail(key, NEVER, "connection_lost")

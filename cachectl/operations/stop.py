@@ -1,7 +1,8 @@
 """Stopping work cleanly: a signal, a deadline or a failure sets it, the operation reports."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from cachectl.errors import CachectlError
@@ -11,18 +12,30 @@ if TYPE_CHECKING:
 
 GRACE = 0.4
 """Seconds that what is in flight may take to finish once work is to stop."""
+LATE = 5.0
+"""Seconds that a proof may take beyond the deadline."""
 
 
 class Stop:
-    """Set once, with the reason; work looks at it between its steps."""
+    """Set once, with the reason; work looks at it between its steps.
+
+    What wants an end in haste, `late` (the deadline) and `hurried` (a signal), is noted whatever the
+    reason is.
+    """
 
     def __init__(self) -> None:
         """Start unset."""
         self._event = asyncio.Event()
+        self.late = asyncio.Event()
+        self.hurried = asyncio.Event()
         self.reason: Stopped | None = None
 
     def set(self, reason: "Stopped") -> None:
         """Ask for the end; the first reason stays."""
+        if reason in {"deadline", "interrupted"}:
+            self.late.set()
+        if reason == "interrupted":
+            self.hurried.set()
         if self.reason is None:
             self.reason = reason
             self._event.set()
@@ -49,18 +62,45 @@ async def until(stop: Stop, work: Coroutine[Any, Any, None], grace: float = GRAC
 
     Work that is cancelled then has left its account in what it was given. Raises what `work` raises.
     """
+    async with _begun(work) as task:
+        await _first(task, stop.wait())
+        await asyncio.wait({task}, timeout=grace)
+
+
+async def proven(stop: Stop, work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` to its end although `stop` is set: only the deadline and a signal cut it short.
+
+    Beyond the deadline it may take `LATE` seconds, after a signal no longer than any other work.
+    """
+    async with _begun(work) as task:
+        await _first(task, stop.late.wait())
+        await _first(task, stop.hurried.wait(), LATE)
+        if stop.hurried.is_set():
+            await asyncio.wait({task}, timeout=GRACE)
+
+
+@asynccontextmanager
+async def _begun(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Give a task; at the end of the block it is cancelled unless it has ended, and its error raised."""
     task = asyncio.create_task(work)
-    stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            await asyncio.wait({task}, timeout=grace)
+        yield task
     finally:
-        stopped.cancel()
         task.cancel()
-        await asyncio.wait({task, stopped})
+        await asyncio.wait({task})
     if not task.cancelled():
         task.result()
+
+
+async def _first(
+    task: asyncio.Task[None], event: Coroutine[Any, Any, Any], timeout: float | None = None
+) -> None:
+    """Wait for the end of a task, or for an event, at most for `timeout` seconds."""
+    waiting = asyncio.create_task(event)
+    try:
+        await asyncio.wait({task, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
 
 
 def first_of_ours(group: BaseExceptionGroup[BaseException]) -> BaseException:

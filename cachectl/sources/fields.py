@@ -3,7 +3,7 @@
 import json
 import re
 from binascii import a2b_base64
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, Final, NoReturn, TypeGuard
 
 from cachectl.keys import make_key, to_bytes
 from cachectl.units import MAX_DURATION
@@ -11,7 +11,7 @@ from cachectl.units import MAX_DURATION
 MAX_EXPIRES_AT = 100_000_000_000
 """The latest `expires_at`, in the year 5138: what is later was meant as milliseconds."""
 
-_KEY_FIELDS = ("key", "key_base64", "namespace", "params")
+KEY_FIELDS: Final = ("key", "key_base64", "namespace", "params")
 
 
 class LineError(ValueError):
@@ -71,7 +71,7 @@ def key_of(fields: dict[str, Any], namespace: str | None = None) -> bytes:
 
     By `key`, `key_base64`, or `params` with the line's own `namespace` or else the given one.
     """
-    ways = [name for name in _KEY_FIELDS if name in fields]
+    ways = [name for name in KEY_FIELDS if name in fields]
     if len(ways) > 1 and ways != ["namespace", "params"]:
         msg = f"both {ways[0]} and {ways[1]}"
         raise LineError(msg)

@@ -90,8 +90,8 @@ def _read_together(lines: Lines) -> Entries | None:
     try:
         found = list(map(_decode, lines.texts))
         values = [bytes(line.value) for line in found]
-        for value in filterfalse(bytes.isascii, values):
-            value.decode()  # msgspec does not check what it passes through as Raw
+        for text in filterfalse(bytes.isascii, lines.texts):
+            text.decode()  # msgspec does not check what it passes through as Raw, or passes over
     except _ERRORS:
         return None
     keys = [line.key.encode() for line in found]
@@ -113,13 +113,13 @@ def _read_one_by_one(source: str, lines: Lines) -> Batch:
     for number, text in enumerate(lines.texts, lines.first):
         try:
             line = _decode(text)
-            value = bytes(line.value)
-            if not value.isascii():
-                value.decode()
+            if not text.isascii():
+                text.decode()
             plain = _is_plain(line)
         except _ERRORS:
             plain = False
         if plain:
+            value = bytes(line.value)
             entries.append(Entry(line.key.encode(), value, line.ttl, line.expires_at, line=number))
         elif not is_blank(text):
             found = _read_slowly(text, number, source)

@@ -11,8 +11,9 @@ import zlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import AbstractContextManager, aclosing, closing, nullcontext
+from contextlib import AbstractContextManager, aclosing, closing, nullcontext, suppress
 from functools import partial
+from io import BytesIO
 from itertools import accumulate, chain
 from typing import Any, BinaryIO, Final, Generic, NamedTuple, TypeVar
 
@@ -121,6 +122,19 @@ async def _in_turns(pieces: Generator[bytes, None, None]) -> AsyncGenerator[byte
 def named(source: str) -> str:
     """Return a source's name for messages, as the operator wrote it."""
     return "- (stdin)" if source == STDIN else safe(source)
+
+
+def first_line(source: str) -> bytes | None:
+    """Return the first line of a file that is not blank; None for stdin and what cannot be read."""
+    head = b""
+    if source != STDIN and os.path.isfile(source):
+        unreadable = suppress(InputError, OSError, EOFError, zlib.error)
+        with unreadable, closing(_pieces(source, BytesIO())) as pieces:
+            for piece in pieces:
+                head = (head + piece).lstrip()
+                if b"\n" in head or len(head) > MAX_BYTES:
+                    break
+    return head.partition(b"\n")[0] or None
 
 
 def is_blank(line: bytes) -> bool:

@@ -6,11 +6,12 @@ from contextlib import aclosing
 from itertools import filterfalse
 from typing import Any, BinaryIO
 
+from cachectl.config.settings import AccessLog
 from cachectl.errors import InputError
 from cachectl.models import Problem, Request, RequestBatch
-from cachectl.sources.fields import LineError, key_of, parse_object
+from cachectl.sources.fields import KEY_FIELDS, LineError, key_of, parse_object
 from cachectl.sources.log_lines import is_log_line
-from cachectl.sources.reading import Lines, is_blank, line_groups, named
+from cachectl.sources.reading import Lines, first_line, is_blank, line_groups, named
 
 MAX_COUNT = 2**53
 """The greatest `count`: whole numbers in JSON are exact up to here everywhere."""
@@ -39,6 +40,23 @@ async def request_batches(
             batch = _keys(source, lines) if is_keys else _batch(source, namespace, lines)
             if batch.requests or batch.problems:
                 yield batch
+
+
+def lists_requests(source: str, log: AccessLog) -> bool:
+    """Whether a file lists requests, rather than being a log as `log` is; its first line tells.
+
+    What cannot be read twice, as stdin, is taken for a log.
+    """
+    first = first_line(source)
+    if first is None or is_log_line(first):
+        return False
+    try:
+        fields, _ = parse_object(first)
+    except LineError:
+        return _told_by_name(source) is True
+    return log.fields.target.partition(".")[0] not in fields and any(
+        name in fields for name in KEY_FIELDS
+    )
 
 
 def _told_by_name(source: str) -> bool | None:

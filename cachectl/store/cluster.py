@@ -108,6 +108,11 @@ class Cluster:
         """Whether the slots have been told."""
         return bool(self._pools)
 
+    @property
+    def found(self) -> bool:
+        """Whether any node has answered."""
+        return self.known
+
     async def learn(self, silence: float) -> Self:
         """Ask for the slots."""
         await self.refresh(silence)

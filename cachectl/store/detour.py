@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cachectl.errors import CachectlError
 from cachectl.store.errors import RedirectError, any_refused
 from cachectl.store.pool import Pool
-from cachectl.store.stream import UNSENT, Work
+from cachectl.store.stream import UNSENT, Outcomes, Work
 from cachectl.store.topology import Topology
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Detour:
 
     def enter(self) -> None:
         """Enter what became of it where it came from."""
-        outcomes, at = self._work.outcomes, -1
+        outcomes, at = self._work.enter(), -1
         for sent, place, redirect in self._strays:
             at += 2 if redirect is not None and redirect.asks else 1
             sent.outcomes.replies[place] = outcomes.replies[at]
@@ -100,6 +100,14 @@ def give_up(strays: Sequence[Stray], error: CachectlError) -> None:
         if redirect is not None:
             sent.outcomes.replies[place] = UNSENT
         sent.outcomes.error = sent.outcomes.error or error
+
+
+def leave_off(outcomes: Outcomes) -> None:
+    """Enter UNSENT for what was referred to another node, and is not sent there any more."""
+    if any_refused(outcomes.replies):
+        outcomes.replies = [
+            UNSENT if isinstance(reply, RedirectError) else reply for reply in outcomes.replies
+        ]
 
 
 def first_redirect(strays: Sequence[Stray]) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from cachectl.errors import CachectlError, NotReadyError
-from cachectl.store.detour import Detour, astray, first_redirect, give_up, is_astray
+from cachectl.store.detour import Detour, astray, first_redirect, give_up, is_astray, leave_off
 from cachectl.store.errors import any_refused
 from cachectl.store.hints import explained
 from cachectl.store.lane import Lane
@@ -37,14 +37,16 @@ class Sent:
         """Return the outcomes as they are by now: of work that is cut short, this is all there is."""
         for work, places in self.parts:
             self.outcomes.take(work.enter(), places)
+        leave_off(self.outcomes)
         return self.outcomes
 
     def gather(self) -> None:
         """Enter the outcomes of all parts, which are settled."""
-        if len(self.parts) == 1:
-            self.outcomes = self.parts[0][0].outcomes
+        parts, self.parts = self.parts, []
+        if len(parts) == 1:
+            self.outcomes = parts[0][0].outcomes
             return
-        for work, places in self.parts:
+        for work, places in parts:
             self.outcomes.take(work.outcomes, places)
 
 
@@ -126,9 +128,11 @@ class Lanes:
                 detours.setdefault(stray.node(topology), Detour()).add(stray)
             for node, detour in detours.items():
                 lane = await self._lane(node)
-                await lane.send(detour.work())
-                await lane.land()
-                detour.enter()
+                try:
+                    await lane.send(detour.work())
+                    await lane.land()
+                finally:
+                    detour.enter()
 
     def leave(self) -> None:
         """Give all connections back."""

@@ -10,14 +10,15 @@ _FIRST_SLOT = 8
 class Member(NamedTuple):
     """A node as another sees it: `address` is host:port, `primary` the id of the one it copies.
 
-    `slots` are in the words of the server: `0-5460`, and `[93->-NODE]` while one is on its way, which
-    only a node itself tells of.
+    `epoch` counts on whenever it takes over slots. `slots` are in the words of the server: `0-5460`,
+    and `[93->-NODE]` while one is on its way, which only a node itself tells of.
     """
 
     id: str
     address: str
     flags: frozenset[str]
     primary: str | None
+    epoch: str
     slots: tuple[str, ...]
 
     @property
@@ -49,9 +50,9 @@ def members(reply: bytes) -> list[Member]:
     """
     found = []
     for line in reply.decode("utf-8", "replace").splitlines():
-        name, place, flags, primary, *_ = words = line.split()
+        name, place, flags, primary, _, _, epoch, *_ = words = line.split()
         address = place.partition(",")[0].partition("@")[0]
         copies = None if primary == "-" else primary
         slots = tuple(words[_FIRST_SLOT:])
-        found.append(Member(name, address, frozenset(flags.split(",")), copies, slots))
+        found.append(Member(name, address, frozenset(flags.split(",")), copies, epoch, slots))
     return found

@@ -69,7 +69,7 @@ class Nodes:
             try:
                 learned = await self._topology.learn(tries.connect)
             except CachectlError as error:
-                if not await tries.again(error, idempotent=True, known=False):
+                if not await tries.again(error, idempotent=True, known=self._topology.found):
                     raise (tries.reason or error) from None
             else:
                 self._topology = learned

@@ -76,9 +76,10 @@ async def pages(
     A cycle walks the nodes that together hold every key side by side. A page is dealt with when the
     next one is asked for: the last one is followed by the proof that the nodes and their slots are
     still the same. Raises the last of our errors after `CYCLES` broken cycles, or when a server stays
-    away longer than `patience` bears.
+    away, or says "not now" to what is asked of its keys, longer than `patience` bears.
     """
     tries = Tries(patience)
+    rejected: Tries | None = None  # since when nothing but "not now" is answered to the verbs
     pauses = backoff(PAUSE)
     broken, begins_anew = 0, False
     while walk.going():
@@ -99,6 +100,8 @@ async def pages(
                     async for page in found:
                         yield page
                         told = True
+                        if page.replies and UNSENT not in page.replies:
+                            rejected = None
                         tries.progress()  # whoever took the page took their time, not the server's
                 if not walk.going():
                     return
@@ -110,12 +113,15 @@ async def pages(
             for page in chain.from_iterable(cycle.broken_off() for cycle in cycles):
                 yield page
                 told = True
-            broken += told
             begins_anew = begins_anew or told
+            if any(error is cycle.rejection for cycle in cycles):
+                bearing = rejected = rejected or Tries(patience)
+            else:
+                bearing, broken = tries, broken + told
             if broken >= CYCLES:
                 raise _never_clean(error) from error
-            if not await tries.again(error, idempotent=True, known=True):
-                raise (tries.reason or error) from None
+            if not await bearing.again(error, idempotent=True, known=True):
+                raise (bearing.reason or error) from None
             if isinstance(error, MovedError):
                 await asyncio.sleep(next(pauses))
 
@@ -139,7 +145,7 @@ class _Cycle:
         self._walk = walk
         self._asked: deque[_Asked] = deque()
         self._ready: deque[Page] = deque()
-        self._rejection: CachectlError | None = None
+        self.rejection: CachectlError | None = None
 
     async def pages(self) -> AsyncGenerator[Page, None]:
         """Yield the pages to the end of the cycle, or of the going."""
@@ -152,8 +158,8 @@ class _Cycle:
                 await self._ask(*found)
             while self._ready:  # while these are looked at, the server is at the next
                 yield self._ready.popleft()
-            if self._rejection is not None:  # "not now": only another cycle meets these keys again
-                raise self._rejection
+            if self.rejection is not None:  # "not now": only another cycle meets these keys again
+                raise self.rejection
 
     def broken_off(self) -> list[Page]:
         """Return what is known of the pages that were on their way."""
@@ -173,12 +179,9 @@ class _Cycle:
         if scan is not None and at_once:
             await self._send(None, scan, 1)
         keys = self._walk.choose(found)
-        if await self._pace.turn(len(keys)):
-            self._tries.progress()  # that was our pause, not the server's silence
-            if not self._walk.going():
-                unsent = [UNSENT] * (len(keys) * len(self._walk.verbs))
-                self._ready.append(Page(keys, unsent, node=self._node))
-                return
+        if not await self._turn(keys):
+            self._ready.append(self._unsent(keys))
+            return
         verbs = self._verbs(keys)
         if verbs:
             await self._send(keys, b"".join(verbs), len(verbs))
@@ -186,6 +189,20 @@ class _Cycle:
             self._ready.append(Page(keys, [], node=self._node))
         if scan is not None and not at_once:
             await self._send(None, scan, 1)
+
+    async def _turn(self, keys: list[bytes]) -> bool:
+        """Wait until so many keys may be dealt with; return False when the going has ended."""
+        try:
+            waited = await self._pace.turn(len(keys))
+        except asyncio.CancelledError:  # another node's cycle broke: these are chosen, and not sent
+            self._ready.append(self._unsent(keys))
+            raise
+        if waited:
+            self._tries.progress()  # that was our pause, not the server's silence
+        return not waited or self._walk.going()
+
+    def _unsent(self, keys: list[bytes]) -> Page:
+        return Page(keys, [UNSENT] * (len(keys) * len(self._walk.verbs)), node=self._node)
 
     def _verbs(self, keys: list[bytes]) -> list[bytes]:
         """Return what is asked of keys, packed: in a third of the time that `pack` takes."""
@@ -204,7 +221,7 @@ class _Cycle:
     def _page(self, keys: list[bytes], replies: list[Any]) -> Page:
         if any_refused(replies):
             rejected = (reply for reply in replies if is_rejected(reply))
-            self._rejection = self._rejection or next(rejected, None)
+            self.rejection = self.rejection or next(rejected, None)
             replies = [UNSENT if is_rejected(reply) else reply for reply in replies]
         group = self._walk.group
         if group > 1:

@@ -22,12 +22,19 @@ class Standing(NamedTuple):
     """A server's run, data set and role as far as it tells: a user may lack INFO, not HELLO.
 
     `own` is what a node of a cluster says that it serves; None where it is no cluster, or denied.
+    `migrations` counts the MIGRATE that it has executed, as INFO says it.
     """
 
     where: str
     identity: str | None
     role: str | None
     own: Member | None
+    migrations: str | None
+
+    @property
+    def served(self) -> object:
+        """What changes when slots or keys leave it or come, also if they came back meanwhile."""
+        return self.own and (self.own.slots, self.own.epoch, self.migrations)
 
 
 async def standings(wires: Sequence[Wire], tries: Tries) -> list[Standing]:
@@ -46,7 +53,8 @@ async def _standing(wire: Wire, tries: Tries) -> Standing:
     told = parse_info(info) if isinstance(info, bytes) else {}
     greeting = Greeting.told(await wire.call(b"HELLO", b"2", silence=tries.answer))
     own = await _own(wire, tries) if greeting.mode == "cluster" else None
-    return Standing(wire.where, identity(told), greeting.role, own)
+    migrations = told.get("cmdstat_migrate")
+    return Standing(wire.where, identity(told), greeting.role, own, migrations)
 
 
 async def _own(wire: Wire, tries: Tries) -> Member | None:
@@ -59,12 +67,12 @@ async def _own(wire: Wire, tries: Tries) -> Member | None:
 def check(before: Sequence[Standing], after: Sequence[Standing]) -> None:
     """Raise unless the servers are the same, and serve the same, without anything on its way."""
     for one, later in zip(before, after, strict=True):
-        if one._replace(own=None) != later._replace(own=None):
+        if one[:3] != later[:3]:
             msg = f"{one.where} changed its role or was replaced while it was scanned"
             raise LostError(msg)
         if one.own is None or later.own is None:
             continue
-        if one.own.slots != later.own.slots or one.own.moving:
+        if one.served != later.served or one.own.moving:
             msg = f"slots of {one.where} were moving while it was scanned"
             raise MovedError(msg, "run it again when the cluster is not being resharded")
 

@@ -68,7 +68,8 @@ class Told(Nodes):
         Each primary's run, and its replication id: one that took over another's data keeps its run.
         So does one whose databases were swapped: there the count of SWAPDB follows.
         """
-        return tuple([await self._identity(node) for node in await self._primaries()])
+        told = [await self._identity(node) for node in await self._primaries()]
+        return tuple(sorted(told, key=str))  # a slot that moves changes the order of the nodes
 
     async def _identity(self, node: Pool) -> str | None:
         try:

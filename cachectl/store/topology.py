@@ -17,13 +17,18 @@ Split = Sequence[tuple[Pool, list[int]]]
 class Topology(Protocol):
     """The nodes of a keyspace. What is asked of the network has `silence` seconds, or raises our errors.
 
-    `known` tells that `learn` has been through: before, nothing else is called. `sharded`: keys of one
-    node may be in different slots, so that no command may name two.
+    `known` tells that `learn` has been through: before, nothing else is called. `found` tells that there
+    are nodes, if none that answers: they are worth waiting for. `sharded`: keys of one node may be in
+    different slots, so that no command may name two.
     """
 
     @property
     def known(self) -> bool:
         """Tell whether `learn` has been through."""
+
+    @property
+    def found(self) -> bool:
+        """Tell whether there are nodes, as somebody has told."""
 
     @property
     def sharded(self) -> bool:
@@ -69,6 +74,11 @@ class Standalone:
         self.known = False
         self._cluster: Cluster | None = None
 
+    @property
+    def found(self) -> bool:
+        """Whether it was reached once, or a Sentinel has told of it."""
+        return self.pool.known
+
     async def learn(self, silence: float) -> Topology:
         """Greet the server: a node of a cluster says so, and is not all of it."""
         async with self.pool.lend(silence) as wire:
@@ -105,7 +115,8 @@ class Standalone:
         return self.pool
 
     async def primaries(self, _silence: float) -> list[Pool]:
-        """Return the one node."""
+        """Return the one node, which is looked for anew: one that was replaced may still answer."""
+        self.pool.connector.doubt()
         return [self.pool]
 
     @property

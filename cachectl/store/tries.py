@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cachectl.errors import CachectlError, NotReadyError, SilenceError
+from cachectl.errors import CachectlError, SilenceError
 from cachectl.patience import backoff
 from cachectl.store.errors import is_rejected, is_worth_another_try, may_be_applied
 
@@ -69,10 +69,10 @@ class Tries:
 
         A server that says "not now", or was there before (`known`) and cannot be reached, is waited for
         as long as `total` allows; anything else is tried `attempts` times. `reason` is the error to end
-        with: "not ready" says more than that a last attempt, cut short, met silence.
+        with: "not now" says more than that a last attempt, cut short, met silence.
         """
         self._count += 1
-        if not (isinstance(error, SilenceError) and isinstance(self.reason, NotReadyError)):
+        if not (isinstance(error, SilenceError) and is_rejected(self.reason)):
             self.reason = error
         if not is_worth_another_try(error, idempotent=idempotent, known=known):
             return False

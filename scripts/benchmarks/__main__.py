@@ -25,6 +25,7 @@ SUBJECTS = {
         sized=False,
     ),
     "warm": Subject("warm from files against redis-cli --pipe; gzip, CSV, the default pace"),
+    "cluster": Subject("warm into a cluster of three primaries against warm into one server"),
     "flush": Subject("flush of half a keyspace against redis-py's scan_iter and UNLINK"),
     "export": Subject("export against the warm of the same entries"),
     "stats": Subject("stats against redis-cli --memkeys"),

@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 from prometheus_client.parser import text_string_to_metric_families
 
 from cachectl.cli.render import json as as_json
+from cachectl.cli.render import text as as_text
 from cachectl.cli.render.reports import formats, junit, markdown, prom
 from cachectl.cli.render.reports.told import Told
 from cachectl.errors import DependencyError, OutputError, UnreachableError, UsageError
@@ -30,7 +31,8 @@ WHOLE = Path(__file__).parent / "reports"
 SERVER = "redis://cache.example.com:6379/0"
 RATE = HitRate(0.1234, 0.4996, 12000, 900, "separate", required=0.5, met=False)
 UNGATED = replace(RATE, required=None, met=None)
-UNSAMPLED = replace(RATE, before=None, after=None, requests=0, keys=0)
+UNASKED = replace(RATE, before=None, after=None, requests=0, keys=0)
+UNSAMPLED = replace(UNASKED, sample=None)
 LOW = LiveHitRate(30, 70, 60.0)
 GOOD = WarmReport(
     job="charts",
@@ -246,7 +248,12 @@ COUNTS = "1000 entries, 940 written, 60 skipped, 0 failed, 0 unknown, 0 unsent"
             ("skipped", "there is no sample"),
         ),
         (
-            replace(GOOD, hit_rate=replace(UNSAMPLED, live=LiveHitRate(7, 3, 60.0), met=False)),
+            replace(GOOD, hit_rate=UNSAMPLED, stopped="interrupted"),
+            "live hit rate",
+            ("failure", "not measured, 0.5 required"),
+        ),
+        (
+            replace(GOOD, hit_rate=replace(UNASKED, live=LiveHitRate(7, 3, 60.0), met=False)),
             "hit rate",
             ("failure", "unknown after, unknown before, 0.5 required"),
         ),
@@ -265,20 +272,20 @@ def test_a_rollback_fails_no_test():
 
 
 def test_metrics_are_read_by_prometheus():
-    """The parser of Prometheus' own client finds each number under its labels; no sample has a time."""
+    """Its own parser finds each number under its labels, `job` not among them; none has a time."""
     text = prom.report([told(BAD), told(LOST, "birthdays")])
     samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
     values: dict[tuple[Any, ...], float] = {
         (s.name.removeprefix("cachectl_warm_"), *sorted(s.labels.items())): s.value for s in samples
     }
-    charts = ("job", "charts"), ("profile", "production")
-    birthdays = ("job", "birthdays"), ("profile", "production")
+    charts = ("profile", "production"), ("warm_job", "charts")
+    birthdays = ("profile", "production"), ("warm_job", "birthdays")
     states = {"written": 930, "skipped": 60, "failed": 7, "unknown": 2, "unsent": 1}
     for state, count in states.items():
-        assert values.pop(("entries", *charts, ("state", state))) == count
+        assert values.pop(("entries", charts[0], ("state", state), charts[1])) == count
     assert values == {
-        ("hit_rate", charts[0], ("moment", "before"), charts[1]): 0.1234,
-        ("hit_rate", charts[0], ("moment", "after"), charts[1]): 0.4996,
+        ("hit_rate", ("moment", "before"), *charts): 0.1234,
+        ("hit_rate", ("moment", "after"), *charts): 0.4996,
         ("hit_rate_required", *charts): 0.5,
         ("hit_rate_met", *charts): 0,
         ("live_hit_rate", *charts): 0.3,
@@ -299,7 +306,7 @@ def test_a_hostile_job_is_one_label(job):
         for s in family.samples
         if s.name == "cachectl_warm_success"
     ]
-    assert sample.labels == {"job": job, "profile": "production"}
+    assert sample.labels == {"warm_job": job, "profile": "production"}
 
 
 def test_json_is_what_is_printed_as_json():
@@ -440,3 +447,35 @@ def test_a_summary_that_cannot_be_appended_is_a_warning(workdir):
         f"GITHUB_STEP_SUMMARY: {workdir}/no/summary: no such file or directory"
     )
     assert (workdir / "r.md").exists()
+
+
+def test_text_tells_a_watch_that_began_anew_and_who_held_it_back():
+    """Only what was counted since then is told; the server was spared, and the origin asked to be."""
+    live = LiveHitRate(30, 70, 60.0, anew=2)
+    held = replace(BAD, hit_rate=replace(UNSAMPLED, live=live), origin_held_back_seconds=3.0)
+    lines = list(as_text.warm(held, SERVER))
+    anew = "begun anew: the server was restarted or its counters were reset"
+    assert f"  live     30.0 % (100 lookups in 1m, {anew})" in lines
+    assert "  held back 2.5s by --max-latency" in lines
+    assert "  held back 3s by the origin (Retry-After)" in lines
+    assert not any(line.startswith("  hit rate") for line in lines)
+    page = markdown.report([told(held)])
+    assert "The origin asked to be left alone for 3s (Retry-After)." in page
+    assert "sample" not in page
+
+
+def test_a_hit_rate_that_misses_by_a_hair_does_not_look_met():
+    """It is rounded down; what is required stays as it is."""
+    page = markdown.report([told(replace(GOOD, hit_rate=replace(RATE, after=0.499999)))])
+    assert "**49.99%**" in page
+    assert "Required 50.00%: **not met**." in page
+    page = markdown.report([told(replace(GOOD, hit_rate=replace(RATE, after=0.29)))])
+    assert "**29.00%**" in page
+
+
+def test_two_pages_are_one_summary(workdir):
+    """Both files hold the same: the run's page shows it once."""
+    summary = workdir / "summary"
+    env = {"GITHUB_STEP_SUMMARY": str(summary)}
+    formats.write_reports(["a.md", "b.md"], [told()], env, pytest.fail)
+    assert summary.read_text().count("## ") == 1

@@ -52,6 +52,7 @@ def test_the_whole_report_as_json(on: Run, server: ServerProcess, workdir: Path)
         "hit_rate": None,
         "stopped": None,
         "held_back_seconds": 0.0,
+        "origin_held_back_seconds": 0.0,
         "errors": [{"source": "e.jsonl", "line": 3, "key": None, "message": "no key"}],
         "error": None,
     }

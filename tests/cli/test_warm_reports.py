@@ -1,6 +1,7 @@
 """warm --report: several jobs in one file, what went wrong before and after the work."""
 
 import json
+import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -55,8 +56,8 @@ def test_several_jobs_are_in_one_file_of_each_format(run: Run, jobs: Path):
     ]
     assert list(names("r.xml")) == ["good", "cold"]
     metrics = Path("r.prom").read_text()
-    assert 'cachectl_warm_success{job="good",profile="test"} 1.0' in metrics
-    assert 'cachectl_warm_success{job="cold",profile="test"} 0.0' in metrics
+    assert 'cachectl_warm_success{profile="test",warm_job="good"} 1.0' in metrics
+    assert 'cachectl_warm_success{profile="test",warm_job="cold"} 0.0' in metrics
     assert [(one["job"], one["exit_code"]) for one in json.loads(Path("r.json").read_text())] == [
         ("good", 0),
         ("cold", 1),
@@ -79,16 +80,21 @@ def test_best_effort_does_not_gloss_over_the_report(run: Run, jobs: Path):
 
 
 def test_a_server_that_is_not_there_is_told(run: Run, jobs: Path, server: ServerProcess):
-    """A missing JUnit file would pass for a job that never ran; the error is in it."""
+    """A missing JUnit file would pass for a job that never ran; the error is in it.
+
+    So is the second job, which the error of the first one kept from being warmed.
+    """
     jobs.write_text(jobs.read_text().replace(server.url, "unix:///nowhere.sock"))
     done = run("warm", "--on-deploy", "--report", "r.xml", "--report", "r.json")
     assert done.code == 3
     assert done.err.count("error: ") == 1
-    [error] = ET.parse("r.xml").iter("error")
+    error, unbegun = ET.parse("r.xml").iter("error")
     assert "/nowhere.sock" in str(error.get("message"))
-    report = json.loads(Path("r.json").read_text())
+    assert unbegun.get("message") == "it was not warmed: the command had ended before"
+    report, second = json.loads(Path("r.json").read_text())
     assert report["exit_code"] == 3
     assert report["error"]["message"] in str(error.get("message"))
+    assert (second["job"], second["exit_code"], second["error"]["code"]) == ("cold", 1, "not_begun")
 
 
 def test_with_best_effort_each_job_that_failed_is_told(run: Run, jobs: Path, server: ServerProcess):
@@ -96,6 +102,18 @@ def test_with_best_effort_each_job_that_failed_is_told(run: Run, jobs: Path, ser
     done = run("warm", "--on-deploy", "--best-effort", "--report", "r.xml")
     assert done.code == 0
     assert list(names("r.xml")) == ["good", "cold"]
+
+
+def test_a_source_whose_name_is_no_text_is_in_all_formats(on: Run):
+    """A file's name may be any bytes: every report is written nevertheless, in UTF-8."""
+    name = os.fsdecode(b"b\xff.jsonl")
+    Path(name).write_text("{\n")
+    paths = ("r.md", "r.xml", "r.prom", "r.json")
+    done = on("warm", f"./{name}", *(word for path in paths for word in ("--report", path)))
+    assert done.code == 1, done.err
+    page, *_, report = [Path(path).read_text("utf-8") for path in paths]
+    assert "`./b\\xff.jsonl:1`" in page
+    assert json.loads(report)["errors"][0]["source"] == f"./{name}"
 
 
 def test_a_report_that_cannot_be_is_said_before_anything_is_done(

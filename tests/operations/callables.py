@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import threading
 from typing import Any
 
@@ -136,3 +137,9 @@ def tells_and_spins(path: str) -> None:
         file.write(str(os.getpid()))
     while True:
         pass
+
+
+def leaves_a_child(n: int) -> None:
+    """End its process, and leave another behind that has all its descriptors."""
+    subprocess.Popen(["sleep", "20"], close_fds=False, start_new_session=True)
+    os._exit(4)

@@ -76,7 +76,7 @@ def test_many_small_entries_at_full_speed_stop_below_the_limit(
     assert int(limited.info()["used_memory_peak"]) < limit
     assert (report.stopped, report.exit_code, report.failed) == ("memory", 1, 0)
     assert report.written == limited.raw("DBSIZE") > 30_000
-    assert report.errors[0].message.startswith("stopped before used_memory (")
+    assert report.errors[0].message.startswith("stopped before used_memory of ")
 
 
 def test_most_of_the_room_is_used(limited: ServerProcess, tmp_path: Path):

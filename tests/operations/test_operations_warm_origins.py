@@ -1,6 +1,7 @@
 """Warms from services over HTTP, from processes and from a Dask cluster, in all their weathers."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -20,13 +21,30 @@ import trustme
 from aiohttp import web
 
 from cachectl.config.settings import Origin
-from cachectl.errors import UnreachableError, UsageError
+from cachectl.errors import UsageError
 from cachectl.keys import make_key
-from cachectl.operations.warm.plan import Only
+from cachectl.models import Request
+from cachectl.operations.stop import Stop
+from cachectl.operations.warm import compute
+from cachectl.operations.warm.plan import Only, Warm
 from cachectl.reports import WarmReport
 from cachectl.sources.origins import limits
+from cachectl.sources.origins import processes as local_processes
+from cachectl.sources.origins.failure import OriginError, OriginGoneError
+from cachectl.sources.origins.open import open_origin
+from cachectl.store.store import Store
 from tests.operations import callables
-from tests.operations.operating import keys_of, lines, origin, requests, warmed
+from tests.operations.operating import (
+    keys_of,
+    lines,
+    origin,
+    requests,
+    run,
+    soon,
+    user_with,
+    warm_with,
+    warmed,
+)
 from tests.servers import ServerProcess
 from tests.services import Answer, Service
 
@@ -159,6 +177,25 @@ def test_retry_after_holds_all_calls_back(server: ServerProcess, tmp_path: Path,
     assert report.written == 20
     pauses = [after - before for before, after in pairwise(times)]
     assert max(pauses) > 0.9
+    assert 0.9 < report.origin_held_back_seconds <= 2
+    assert report.held_back_seconds == 0
+
+
+def test_what_an_origin_asked_for_beyond_the_end_is_not_told(server: ServerProcess, tmp_path: Path):
+    """It asks for twenty seconds, and the warm is stopped before."""
+    source = requests(tmp_path / "r.jsonl", [{"n": 1}])
+
+    async def stopped(store: Store) -> WarmReport:
+        stop = Stop()
+        plan = Warm((str(source),), namespace="q", origin=service_origin(service))
+        work = asyncio.create_task(warm_with(store, plan, stop))
+        await soon(lambda: service.asked)
+        stop.set("interrupted")
+        return await work
+
+    with Service(always(429, headers={"Retry-After": "20"})) as service:
+        report = run(server, stopped)
+    assert report.origin_held_back_seconds <= report.seconds < 10
 
 
 def test_an_origin_that_asks_for_an_hour_is_left_alone(server: ServerProcess, tmp_path: Path):
@@ -274,9 +311,6 @@ def test_a_target_never_leaves_the_service(
     server: ServerProcess, tmp_path: Path, target: str, sent_as: str | None
 ):
     """What a log holds is asked of the service and of nobody else, as it was asked."""
-    from cachectl.models import Request
-    from cachectl.sources.origins.failure import OriginError
-    from cachectl.sources.origins.open import open_origin
 
     async def once() -> None:
         settings = service_origin(service)
@@ -322,6 +356,29 @@ def test_an_application_that_fills_its_cache(server: ServerProcess, tmp_path: Pa
     messages = [p.message for p in report.errors]
     assert messages.count("the application answered 200 and did not cache it") == 5
     assert messages.count("the origin answered 500") == 1
+
+
+def test_what_an_application_was_asked_for_is_unknown_once_nobody_may_look(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It may have cached them: neither written nor unsent."""
+    monkeypatch.setattr(compute, "WRITES", 2)
+    user = user_with(server, "+@all", "~*")
+    answers: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        answers.append(int(request.query["n"]))
+        if len(answers) == 20:
+            server.raw("ACL", "SETUSER", user, "-exists")
+        return web.Response(text="<p>")
+
+    source = requests(tmp_path / "r.jsonl", [{"n": n} for n in range(20)])
+    with Service(answer) as service:
+        own = service_origin(service, fills="application", concurrency=20)
+        report = warmed(server, source, namespace="q", origin=own, user=user)
+    assert report.computed == 20 == report.written + report.failed + report.unknown
+    assert report.unknown > 0
+    assert report.exit_code == 3
 
 
 def test_a_rate_is_kept(server: ServerProcess, tmp_path: Path):
@@ -376,6 +433,68 @@ def test_processes_are_others(server: ServerProcess, tmp_path: Path):
     pids = {server.raw("GET", key) for key in keys_of(server)}
     assert 1 <= len(pids) <= 2
     assert str(os.getpid()).encode() not in pids
+
+
+def test_a_process_that_leaves_a_child_behind(server: ServerProcess, tmp_path: Path):
+    """Its end is seen at once, though the child goes on: the child does not hold its line."""
+    start = time.monotonic()
+    source = requests(tmp_path / "r.jsonl", [{"n": 1}])
+    report = warmed(server, source, namespace="q", origin=processes("leaves_a_child"))
+    assert by_number(report) == {0: "the origin's process ended with exit code 4"}
+    assert time.monotonic() - start < 8  # the call's own timeout is 10 s
+
+
+def test_processes_that_cannot_be_started(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """No more processes, or descriptors: the requests fail, the report comes."""
+
+    def full(*_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(local_processes, "_Process", full)
+    source = requests(tmp_path / "r.jsonl", [{"n": n} for n in range(3)])
+    report = warmed(server, source, namespace="q", origin=processes("pid"))
+    why = "the origin's process cannot be started: resource temporarily unavailable"
+    assert [problem.message for problem in report.errors] == [why] * 3
+
+
+def test_processes_that_do_not_start_in_time(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """They are killed, not used for the next call, while a thread still listens to them."""
+    started = []
+
+    class Counted(local_processes._Process):
+        def __init__(self, spec: str, directory: str) -> None:
+            started.append(spec)
+            super().__init__(spec, directory)
+
+    monkeypatch.setattr(local_processes, "START", 0.001)
+    monkeypatch.setattr(local_processes, "_Process", Counted)
+    source = requests(tmp_path / "r.jsonl", [{"n": n} for n in range(6)])
+    report = warmed(server, source, namespace="q", origin=processes("pid"))
+    why = "the origin's process did not start in time"
+    assert [problem.message for problem in report.errors] == [why] * 6
+    assert len(started) == 6
+    assert not children()
+
+
+def test_params_that_no_process_can_be_sent(server: ServerProcess):
+    """They are the request's fault, and no time is waited for."""
+    deep: Any = 1
+    for _ in range(5000):
+        deep = [deep]
+
+    async def once() -> OriginError:
+        async with open_origin(processes("plain"), str(Path.cwd())) as opened:
+            with pytest.raises(OriginError) as caught:
+                await opened.compute(Request(b"k", {"n": deep}))
+        return caught.value
+
+    failure = asyncio.run(once()).failure
+    assert failure.message == "the parameters cannot be sent to a process: RecursionError"
+    assert failure.of_request
 
 
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path):
@@ -439,7 +558,7 @@ def test_a_dask_cluster(server: ServerProcess, tmp_path: Path, capfd: pytest.Cap
     told = by_number(report)
     assert (report.written, sorted(told)) == (18, [7, 19])
     assert told[7].startswith("the origin raised Unpicklable at callables.py:")
-    assert told[19] == "the origin took longer than 3s"
+    assert told[19] == "no Dask worker had computed it within 3s"
     assert capfd.readouterr().err == ""
 
 
@@ -453,7 +572,7 @@ def test_a_scheduler_that_is_not_there(server: ServerProcess, tmp_path: Path):
         port = held.getsockname()[1]
         start = time.monotonic()
         plan = processes("plain", workers=f"dask://127.0.0.1:{port}", timeout=0.5)
-        with pytest.raises(UnreachableError, match="did not answer within 500ms"):
+        with pytest.raises(OriginGoneError, match="did not answer within 500ms"):
             warmed(server, source, namespace="q", origin=plan)
         assert time.monotonic() - start < 5
     assert not callables.calls

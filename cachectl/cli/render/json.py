@@ -19,8 +19,10 @@ if TYPE_CHECKING:
         Figures,
         FlushReport,
         HealthReport,
+        HitRate,
         KeyInfo,
         LiveHitRate,
+        NodeFigures,
         StatsReport,
         WarmReport,
     )
@@ -123,6 +125,7 @@ def warm(report: "WarmReport", head: Fields, exit_code: int) -> Fields:
         "hit_rate": _hit_rate(report),
         "stopped": report.stopped,
         "held_back_seconds": round(report.held_back_seconds, 6),
+        "origin_held_back_seconds": round(report.origin_held_back_seconds, 6),
         "errors": _errors(report.errors),
         "error": report.error.as_dict() if report.error else None,
     }
@@ -139,13 +142,20 @@ def _hit_rate(report: "WarmReport") -> Fields | None:
         return None
     fields: Fields = {name: getattr(rate, name) for name in rate.__slots__}
     fields["live"] = None if rate.live is None else _live(rate.live)
-    reason = "the sample holds no request"
-    if report.dry_run:
-        reason = "a dry run writes nothing"
-    elif report.stopped is not None:
-        reason = f"the warm was stopped: {report.stopped}"
+    reason = _unmeasured(report, rate)
     unknown = {name: reason for name in ("before", "after") if fields[name] is None}
     return _known(fields, unknown)
+
+
+def _unmeasured(report: "WarmReport", rate: "HitRate") -> str:
+    """Return why a hit rate is not known."""
+    if rate.sample is None:
+        return "there is no sample"
+    if report.dry_run:
+        return "a dry run writes nothing"
+    if report.stopped is not None:
+        return f"the warm was stopped: {report.stopped}"
+    return "the sample holds no request"
 
 
 def _live(live: "LiveHitRate") -> Fields:
@@ -186,6 +196,7 @@ def flush(report: "FlushReport", head: Fields, exit_code: int) -> Fields:
         "stopped": report.stopped,
         "errors": _errors(report.errors),
         "error": report.error.as_dict() if report.error else None,
+        "nodes": [{"node": node.node, "keys": node.keys} for node in report.nodes],
     }
     reason = "the look afterwards was cut short, or INFO is denied"
     if report.dry_run:
@@ -212,6 +223,10 @@ def stats(report: "StatsReport", head: Fields, exit_code: int) -> Fields:
             {**namespace_field(row.namespace), **_figures(row.figures)} for row in report.namespaces
         ],
         "namespaces_found": report.found,
+        "nodes": [
+            _known({"node": node.node, "keys": node.keys, "bytes": node.size}, _untold(node))
+            for node in report.nodes
+        ],
         "largest_keys": [
             {
                 **key_field(large.key),
@@ -269,7 +284,23 @@ def export(report: "ExportReport", head: Fields, path: str, exit_code: int) -> F
 
 def health(report: "HealthReport", head: Fields) -> Fields:
     """Return the fields of `health`."""
-    return {**head, "status": report.status, "checks": [_check(check) for check in report.checks]}
+    return {
+        **head,
+        "status": report.status,
+        "checks": [_check(check) for check in report.checks],
+        "nodes": [
+            {
+                "node": node.node,
+                "status": node.status,
+                "checks": [_check(check) for check in node.checks],
+            }
+            for node in report.nodes
+        ],
+    }
+
+
+def _untold(node: "NodeFigures") -> dict[str, str]:
+    return {} if node.size is not None else {"bytes": "not told of all keys"}
 
 
 def _check(check: "Check") -> Fields:

@@ -39,7 +39,7 @@ def _point_fields(point: "PlanPoint") -> dict[str, Any]:
 
 def lines(report: "PlanReport") -> "Iterator[str]":
     """Yield the ranking as a table, with a bar for each hit rate."""
-    job = f" of the job {report.job}" if report.job else ""
+    job = f" of the job {safe(report.job)}" if report.job else ""
     yield f"{report.asked.requests} requests{job} ask for {report.asked.keys} keys"
     yield from left_out(report.asked)
     yield from problems(report.problems, report.asked.bad)

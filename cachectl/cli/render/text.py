@@ -92,7 +92,7 @@ def problems(found: "tuple[Problem, ...]", count: int) -> "Iterator[str]":
 
 def warm(report: "WarmReport", server: str) -> "Iterator[str]":
     """Yield the report of a warm."""
-    job = f" of the job {report.job}" if report.job else ""
+    job = f" of the job {safe(report.job)}" if report.job else ""
     what = "would warm" if report.dry_run else "warmed"
     seconds = format_duration(report.seconds)
     part = f" (part {report.part})" if report.part else ""
@@ -111,11 +111,15 @@ def warm(report: "WarmReport", server: str) -> "Iterator[str]":
         yield f"  answers  {answers}"
     yield from problems(report.errors, report.failed + report.unknown)
     yield from _held_back(report)
+    if report.origin_held_back_seconds:
+        seconds = format_duration(report.origin_held_back_seconds)
+        yield f"  held back {seconds} by the origin (Retry-After)"
     yield from _hit_rate(report)
     if report.stopped:
         yield f"  stopped  {report.stopped}"
     if report.error is not None:
-        yield f"  error    {safe(report.error.message)}"
+        hint = f" ({safe(report.error.hint)})" if report.error.hint else ""
+        yield f"  error    {safe(report.error.message)}{hint}"
 
 
 def left_out(asked: "Asked") -> "Iterator[str]":
@@ -142,12 +146,14 @@ def _hit_rate(report: "WarmReport") -> "Iterator[str]":
     rate = report.hit_rate
     if rate is None:
         return
-    if rate.requests or rate.live is None:
+    if rate.sample is not None:
         yield f"  hit rate {_sampled(rate)}"
     if rate.live is not None:
         lookups = rate.live.hits + rate.live.misses
         live = "nobody asked" if rate.live.rate is None else format_share(rate.live.rate)
-        yield f"  live     {live} ({lookups} lookups in {format_duration(rate.live.seconds)})"
+        anew = ", begun anew: the server was restarted or its counters were reset"
+        seconds = format_duration(rate.live.seconds)
+        yield f"  live     {live} ({lookups} lookups in {seconds}{anew if rate.live.anew else ''})"
     if rate.required is not None and rate.met is not None:
         verdict = "met" if rate.met else "NOT met"
         yield f"  gate     {format_share(rate.required)} required: {verdict}"
@@ -173,6 +179,8 @@ def flush(report: "FlushReport", server: str) -> "Iterator[str]":
         yield from problems(report.errors, report.failed)
         if report.passes > 1:
             yield f"  passes {report.passes}"
+        if len(report.nodes) > 1:
+            yield from (f"  {node.keys:>10} from {node.node}" for node in report.nodes)
     yield from _held_back(report)
     if report.stopped:
         yield f"  stopped {report.stopped}"
@@ -229,6 +237,9 @@ def stats(report: "StatsReport", server: str) -> "Iterator[str]":
     for name in ("bytes", "ttl"):
         if name in total.unknown:
             yield f"  {name} unknown: {safe(total.unknown[name])}"
+    for node in report.nodes if len(report.nodes) > 1 else ():
+        held = "memory unknown" if node.size is None else format_size(node.size)
+        yield f"  {node.keys:>10} keys, {held} on {node.node}"
     yield from _held_back(report)
     if report.passes > 1:
         yield f"  walks {report.passes}: the server was lost, only the last one counts"
@@ -297,3 +308,6 @@ def health(report: "HealthReport", server: str) -> "Iterator[str]":
     yield f"{report.status.upper()} {server}{reason}{blind}"
     for check in report.checks:
         yield f"  {check.status:<8} {check.name:<11} {safe(check.message)}"
+    for node in report.nodes if len(report.nodes) > 1 else ():
+        bad = [check.name for check in node.checks if check.status in {"critical", "warning"}]
+        yield f"  {node.status:<8} {safe(node.node)}" + (f": {', '.join(bad)}" if bad else "")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import compress
-from operator import not_
 
 from cachectl.config.settings import Origin
 from cachectl.models import Problem, Request
@@ -12,6 +11,7 @@ from cachectl.operations.warm.rank import Ranked
 from cachectl.operations.warm.tally import Tally
 from cachectl.operations.warm.worth import OVERHEAD, memory, worth
 from cachectl.operations.warm.write import expiring
+from cachectl.sources.origins.path import lacking, needs
 from cachectl.store.store import Store
 
 MISSING = Only("missing")
@@ -84,15 +84,26 @@ def total_of(plan: Warm, ranked: Ranked) -> int:
 def askable(plan: Warm, ranked: Ranked, requests: Sequence[Request], tally: Tally) -> list[Request]:
     """Return the requests that the origin can be asked for; the others fail."""
     origin = plan.origin or Origin()
-    asked = [
-        request.params is not None if origin.call else bool(request.target or origin.path)
-        for request in requests
-    ]
-    message = _NO_PARAMS if origin.call else _NO_TARGET
-    for request in compress(requests, map(not_, asked)):
-        tally.fail(Problem(message, ranked.sources[request.key], request.line, request.key))
+    needed = needs(origin.path or "")
+    asked = []
+    for request in requests:
+        problem = _unaskable(origin, needed, request)
+        if problem is None:
+            asked.append(request)
+        else:
+            source = ranked.sources[request.key]
+            tally.fail(Problem(problem, source, request.line, request.key))
     tally.tell()
-    return list(compress(requests, asked))
+    return asked
+
+
+def _unaskable(origin: Origin, needed: Sequence[str], request: Request) -> str | None:
+    """Return why an origin, whose path needs so many parameters, cannot be asked for a request."""
+    if origin.call:
+        return _NO_PARAMS if request.params is None else None
+    if request.target:
+        return None
+    return lacking(needed, request) if origin.path else _NO_TARGET
 
 
 def left_of(budget: int, plan: Warm, requests: Sequence[Request], there: set[bytes]) -> float:

@@ -69,6 +69,8 @@ async def compute(
         raise first_of_ours(errors) from None
     finally:
         leaving_off.cancel()
+        if fills_itself:  # it may have cached what was not looked at any more
+            tally.unknown += tally.computed - tally.looked
 
 
 async def _call(
@@ -131,11 +133,8 @@ async def _look_at_all(
         batch = await _gathered(computed)
         ended = batch[-1] is None
         asked = [entry for entry in batch if entry is not None]
-        try:
-            there = await look(store, [entry.key for entry in asked])
-        except BaseException:
-            tally.unknown += len(asked)  # the application may have written them
-            raise
+        there = await look(store, [entry.key for entry in asked])
+        tally.looked += len(asked)
         for entry, found in zip(asked, there, strict=True):
             if found:
                 tally.written += 1

@@ -151,4 +151,4 @@ def _percent(share: float) -> str:
 
 
 def _used(memory: Memory) -> str:
-    return f"used_memory ({format_size(memory.used)})"
+    return f"used_memory of {memory.where} ({format_size(memory.used)})"

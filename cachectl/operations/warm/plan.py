@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import compress
 from typing import Literal, NamedTuple
 
 from cachectl.config.settings import (
@@ -15,6 +16,8 @@ from cachectl.config.settings import (
 )
 from cachectl.errors import UsageError
 from cachectl.sources.reading import STDIN
+from cachectl.sources.requests import lists_requests
+from cachectl.values import safe
 
 
 class Only(NamedTuple):
@@ -126,6 +129,16 @@ class Warm:
         return sample if self.verify_only else self.files + sample
 
 
-def log_like(requests: Requests, files: tuple[str, ...]) -> Requests:
-    """Return files to be read as `requests` are: as logs with the same route, if those are logs."""
-    return requests._replace(log=files) if isinstance(requests, AccessLog) else files
+def log_like(log: AccessLog, files: tuple[str, ...]) -> Requests:
+    """Return files as requests: as logs with the route of `log`, unless they list requests themselves.
+
+    Raises `UsageError` where some do and others do not.
+    """
+    lists = [lists_requests(file, log) for file in files]
+    if not any(lists):
+        return log._replace(log=files)
+    if not all(lists):
+        listed = safe(next(compress(files, lists)))
+        msg = f"the samples are logs and lists of requests ({listed}) together"
+        raise UsageError(msg, "name files of one kind")
+    return files

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from cachectl.config.settings import AccessLog
 from cachectl.errors import CachectlError, InputError, LostError, ServerError
 from cachectl.models import Observer, Problem, Request
-from cachectl.operations.stop import Stop, until
+from cachectl.operations.stop import Stop, proven, until
 from cachectl.operations.warm.choose import (
     askable,
     chosen,
@@ -35,8 +35,8 @@ from cachectl.sources.reading import STDIN, named
 from cachectl.sources.routes import compiled
 from cachectl.store.store import Store
 
-_NOT_LOOKED_AT = {"connection", "interrupted", "locked"}
-"""After a warm that was stopped so, nobody can or wants to wait for a look at the hit rate."""
+_NOT_LOOKED_AT = {"connection", "locked"}
+"""After a warm that was stopped so, as after a signal, nobody can or wants to look at the hit rate."""
 _REPLACED = (
     "the server was restarted or replaced while it was warmed: entries written before may be gone"
 )
@@ -130,6 +130,7 @@ async def _work(store: Store, plan: Warm, tally: Tally, proof: Proof, stdin: Bin
             await load(store, plan, tally, stdin)
         return
     async with open_origin(plan.origin, plan.directory) as origin:
+        tally.origin = origin
         ranked = proof.ranked = await rank(plan.sources, plan.namespace, stdin)
         await proof.read(ranked, stdin)
         await _meet(store, plan, tally)
@@ -139,7 +140,13 @@ async def _work(store: Store, plan: Warm, tally: Tally, proof: Proof, stdin: Bin
 
 
 async def _meet(store: Store, plan: Warm, tally: Tally) -> None:
-    """Look at the server that is to be written to, if one is."""
+    """Look at the server that is to be written to, if one is, and whether it can be watched later."""
+    if plan.watch is not None and not plan.dry_run:
+        try:
+            await store.lookups()
+        except ServerError as error:
+            error.message = f"the hit rate cannot be watched: {error.message}"
+            raise
     if not (plan.verify_only or plan.dry_run):
         await store.writable()
         tally.server = await _identity(store)
@@ -213,11 +220,11 @@ def _tell(replaced: LostError, tally: Tally, proof: Proof) -> None:
 
 async def _verify(store: Store, plan: Warm, tally: Tally, proof: Proof) -> None:
     """Look up the hit rate after the work, unless nobody can or wants to wait for it."""
-    reason = tally.stop.reason
-    if plan.verify_only or plan.dry_run or reason in _NOT_LOOKED_AT:
+    stop = tally.stop
+    if plan.verify_only or plan.dry_run or stop.hurried.is_set() or stop.reason in _NOT_LOOKED_AT:
         return
     try:
-        await until(tally.stop, proof.look_after(store))
+        await proven(stop, proof.look_after(store))
     except CachectlError as error:
         tally.end(error)
 
@@ -228,11 +235,14 @@ async def _watch(store: Store, plan: Warm, tally: Tally, proof: Proof) -> None:
         return
     try:
         proof.live = await watch(store, plan.watch, tally.stop, tally.observe)
+    except ServerError as error:  # INFO is denied by now: the warm itself came to its end
+        tally.error = tally.error or error
     except CachectlError as error:
         tally.end(error)
 
 
 def _report(plan: Warm, tally: Tally, proof: Proof, start: float) -> WarmReport:
+    seconds = perf_counter() - start
     return WarmReport(
         job=plan.job,
         entries=tally.entries,
@@ -242,12 +252,14 @@ def _report(plan: Warm, tally: Tally, proof: Proof, start: float) -> WarmReport:
         unknown=tally.unknown,
         unsent=tally.unsent,
         size=tally.size,
-        seconds=perf_counter() - start,
+        seconds=seconds,
         computed=tally.computed,
         hit_rate=proof.verdict,
         stopped=tally.stop.reason,
         errors=tuple(tally.errors),
         allowed_failures=plan.max_failed.of(tally.entries),
+        # it may have asked for more than there was time for
+        origin_held_back_seconds=min(tally.origin_held_back, seconds),
         dry_run=plan.dry_run,
         error=tally.error,
         statuses=dict(tally.statuses),

@@ -14,6 +14,7 @@ from cachectl.store.writer import Writing
 
 if TYPE_CHECKING:
     from cachectl.operations.warm.memory import MemoryGuard
+    from cachectl.sources.origins.limits import Origin
 
 _NEVER_ANSWERED = "never answered: it may be written or not"
 
@@ -29,7 +30,8 @@ class Tally:
     `in_flight` is what is being written: should that be cancelled, what was sent and not answered is
     unknown. `begun` tells that something was sent: from then on work ends with a report, whatever
     happens. `server` is the identity of the one that is written to, None until it is known. `guard`
-    admits the entries to the server's memory, None: all. `pace` tells for how long they were held back.
+    admits the entries to the server's memory, None: all. `pace` and `origin` tell for how long they were
+    held back.
     """
 
     stop: Stop
@@ -45,11 +47,13 @@ class Tally:
     in_flight: dict[Writing, SourceOf] = field(default_factory=dict)
     size: int = 0
     computed: int = 0
+    looked: int = 0
     errors: list[Problem] = field(default_factory=list)
     error: CachectlError | None = None
     server: tuple[str | None, ...] | None = None
     guard: "MemoryGuard | None" = None
     pace: Pace | None = None
+    origin: "Origin | None" = None
     ranked_requests: int = 0
     """How many the ranked requests are, repeated ones counted each time; 0 without any."""
     requests_there: int = 0
@@ -121,7 +125,7 @@ class Tally:
                 self.unknown += 1
                 self.note(Problem(_NEVER_ANSWERED, source_of(entry), entry.line, entry.key))
             elif reply is not UNSENT:
-                problem = Problem(reply.message, source_of(entry), entry.line, entry.key)
+                problem = Problem(reply.sentence, source_of(entry), entry.line, entry.key)
                 self._refused(reply, problem)
         self._arrived(arrived)
 
@@ -160,8 +164,13 @@ class Tally:
         """The share of the ranked requests whose key is known to be there; None without any."""
         return self.requests_there / self.ranked_requests if self.ranked_requests else None
 
+    @property
+    def origin_held_back(self) -> float:
+        """Seconds for which the origin asked to be left alone."""
+        return 0.0 if self.origin is None else self.origin.held_back
+
     def tell(self) -> None:
         """Tell whoever looks on."""
         done = self.written + self.skipped + self.failed + self.unknown
-        held_back = 0.0 if self.pace is None else self.pace.held_back
+        held_back = self.origin_held_back + (0.0 if self.pace is None else self.pace.held_back)
         self.observe(Progress("warming", done, self.total, self.failed, self.hit_rate, held_back))

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain, compress
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from cachectl.errors import CachectlError, LostError
 from cachectl.models import Request
@@ -39,6 +39,13 @@ def answered(outcomes: Outcomes) -> Outcomes:
             msg = "every connection broke on a look at a key: whether it is there is unknown"
             raise LostError(msg)
     return outcomes
+
+
+def _kind(plan: Warm) -> Literal["separate", "same"] | None:
+    """Return which kind of sample a plan has, None: none."""
+    if plan.sample is None or plan.sample == "same":
+        return plan.sample
+    return "separate"
 
 
 def hit_rate(sample: Sequence[Request], there: Container[bytes]) -> float | None:
@@ -112,7 +119,7 @@ class Proof:
             after=self._after,
             requests=sum(request.count for request in self._sample),
             keys=len(self._sample),
-            sample="same" if plan.sample == "same" else "separate",
+            sample=_kind(plan),
             required=plan.required,
             met=met,
             live=self.live,

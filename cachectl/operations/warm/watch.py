@@ -5,7 +5,8 @@ from time import perf_counter
 from cachectl.models import Observer, Progress
 from cachectl.operations.stop import Stop, until
 from cachectl.reports import LiveHitRate
-from cachectl.store.store import Lookups, Store
+from cachectl.store.info import Lookups
+from cachectl.store.store import Store
 
 PAUSE = 1.0
 """Seconds between two looks at the counters."""

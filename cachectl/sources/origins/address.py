@@ -10,6 +10,7 @@ from yarl import URL
 from cachectl.config.settings import Origin
 from cachectl.models import Request
 from cachectl.sources.origins.failure import Failure, OriginError
+from cachectl.sources.origins.path import PLACE, lacking, needs
 
 _AS_IT_STANDS = ascii_letters + digits + "%/?:@!$&'()*+,;=-._~[]|^`{}\"<>\\"
 """What of a log's target is sent as it was asked: an application may cache by it."""
@@ -45,12 +46,12 @@ def _filled(path: str, request: Request) -> str:
             given = params[name]
             text = given if isinstance(given, str) else json.dumps(given, separators=(",", ":"))
             return quote(text.encode("utf-8", "surrogatepass"), safe="")
-        if name == "key":
-            return quote(request.key, safe="")
-        msg = f"the origin's path needs {{{name}}}, which the request does not have"
-        raise OriginError(Failure(msg, of_request=True))
+        return quote(request.key, safe="")
 
-    return quote(re.sub(r"\{([^{}]+)\}", value, path), safe=_AS_IT_STANDS)
+    problem = lacking(needs(path), request)
+    if problem is not None:
+        raise OriginError(Failure(problem, of_request=True))
+    return quote(PLACE.sub(value, path), safe=_AS_IT_STANDS)
 
 
 def host_of(url: URL) -> str:

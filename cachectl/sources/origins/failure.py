@@ -29,3 +29,10 @@ class OriginError(CachectlError):
         """Say why."""
         super().__init__(failure.message)
         self.failure = failure
+
+
+class OriginGoneError(CachectlError):
+    """The origin as a whole cannot be reached; it is not the cache server, whose errors are others."""
+
+    code = "origin"
+    exit_code = 3

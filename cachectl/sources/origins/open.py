@@ -16,7 +16,7 @@ from cachectl.values import safe
 async def open_origin(settings: Settings, directory: str) -> AsyncIterator[Origin]:
     """Give the origin that the settings name; its callable is imported from `directory` first.
 
-    Raises `UsageError` for one that cannot be, `UnreachableError` for a Dask scheduler that does not
+    Raises `UsageError` for one that cannot be, `OriginGoneError` for a Dask scheduler that does not
     answer. A service is not asked yet.
     """
     caller = await _caller(settings, directory)
@@ -27,14 +27,19 @@ async def open_origin(settings: Settings, directory: str) -> AsyncIterator[Origi
 
 
 def check_origin(settings: Settings, directory: str) -> None:
-    """Raise `UsageError` for an origin that cannot be; asks nobody."""
+    """Raise `UsageError` for an origin that cannot be, for want of a package too; asks nobody."""
     if settings.call is None:
         try:
             import aiohttp  # noqa: F401
         except ImportError:
             msg = "an origin over HTTP needs aiohttp, which is not installed"
             raise DependencyError(msg, "pip install 'cachectl[http]'") from None
-    elif is_async(load_callable(settings.call, directory)) and settings.workers != "threads":
+        return
+    if settings.workers.startswith("dask://"):
+        from cachectl.sources.origins.dask import client_class
+
+        client_class()
+    if is_async(load_callable(settings.call, directory)) and settings.workers != "threads":
         msg = f"{safe(settings.call)} is a coroutine function: workers are for plain functions"
         raise UsageError(msg, "drop workers: many coroutines run at once as it is")
 

@@ -43,13 +43,15 @@ class ProcessesOrigin:
 
         A process that dies fails its one call, one that hangs is killed at its deadline.
         """
+        if self._threads.exhausted():
+            raise OriginError(EXHAUSTED)
         async with self._free:
-            process = self._idle.pop() if self._idle else self._start()
+            process = self._idle.pop() if self._idle else self._begun()
             made: bytes | Failure | None = None
             try:
                 made = await self._made(process, request.params or {})
             finally:
-                if made is None or process.ended:
+                if made is None or process.ended or not process.ready:
                     process.kill()
                 else:
                     self._idle.append(process)
@@ -67,10 +69,16 @@ class ProcessesOrigin:
         while self._idle:
             self._idle.pop().end(max(end - monotonic(), 0.0))
 
+    def _begun(self) -> "_Process":
+        try:
+            return self._start()
+        except OSError as error:
+            reason = (error.strerror or "no room for it").lower()
+            msg = f"the origin's process cannot be started: {reason}"
+            raise OriginError(Failure(msg, again=True)) from None
+
     async def _made(self, process: "_Process", params: dict[str, Any]) -> bytes | Failure | None:
         """Return what the process answers, None when it did not in time."""
-        if self._threads.exhausted():
-            raise OriginError(EXHAUSTED)
         now = asyncio.get_running_loop().time
         if not process.ready:
             started = await self._threads.outcome(process.listen, now() + START)
@@ -92,7 +100,7 @@ class _Process:
             f"import sys; sys.path[:] = {sys.path!r}; from cachectl.sources.origins.worker import work;"
             f" work({theirs.fileno()}, {spec!r}, {directory!r})"
         )
-        with theirs:
+        with ours, theirs:
             self._child = subprocess.Popen(  # noqa: S603 our own interpreter
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
@@ -100,14 +108,19 @@ class _Process:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        self._line: Connection[Any, Any] = Connection(ours.detach())
+            self._line: Connection[Any, Any] = Connection(ours.detach())
         self.ready = False
         self.ended = False
 
     def ask(self, params: dict[str, Any]) -> bytes | Failure:
         """Make one call."""
-        with suppress(OSError):  # it has died meanwhile: its answer says so
+        try:
             self._line.send(params)
+        except OSError:  # it has died meanwhile: its answer says so
+            pass
+        except Exception as error:  # noqa: BLE001 what cannot be pickled: too deep
+            msg = f"the parameters cannot be sent to a process: {type(error).__name__}"
+            return Failure(msg, of_request=True)
         return self.listen()  # type: ignore[no-any-return]
 
     def listen(self) -> Any:
@@ -117,6 +130,9 @@ class _Process:
         except (EOFError, OSError):
             self.ended = True
             return Failure(f"the origin's process {self._death()}")
+        except Exception as error:  # noqa: BLE001 what it cannot be read by
+            self.ended = True
+            return Failure(f"the origin's process sent what cannot be read: {type(error).__name__}")
 
     def _death(self) -> str:
         try:
@@ -141,8 +157,10 @@ class _Process:
         self.kill()
 
     def kill(self) -> None:
-        """End it now; a thread that waits for its answer goes on."""
-        self._child.kill()
+        """End it now, and what it has started; a thread that waits for its answer goes on."""
+        if self._child.poll() is None:  # not reaped yet: the group is surely its own
+            with suppress(OSError):
+                os.killpg(self._child.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(END)
         self.leave()

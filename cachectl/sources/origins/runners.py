@@ -1,7 +1,8 @@
 """Tasks that call a coroutine function, each call after the last without a turn of the loop between.
 
-A task for each call, and a wait for it, would be four turns of the loop; with 100 calls in step each
-turn makes all of them wait: a fifth of the time of calls that take 10 ms.
+A task for each call, and a wait for it, would be four turns of the loop. In each turn a call waits for
+all that ended with it, so that they begin together again, and stay in step: with 100 of them that was
+seen to cost a sixteenth of the time of calls that take 10 ms.
 """
 
 import asyncio

@@ -19,6 +19,7 @@ LAST = 1.0
 
 def work(descriptor: int, spec: str, directory: str) -> None:
     """Import the callable, say so (None) or why not, and answer params with values until the end."""
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 else what the callable starts holds it open
     parent: Connection[Any, Any] = Connection(descriptor)
     calls: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     Thread(target=_listen, args=(parent, calls), daemon=True).start()

@@ -55,15 +55,20 @@ def write_reports(
     """
     failure: OutputError | None = None
     for path in paths:
-        text = FORMATS[_ending(path)](told).encode()
+        text = _bytes(FORMATS[_ending(path)](told))
         try:
             _write(path, text)
         except OutputError as error:
             failure = failure or error
-        if _ending(path) == ".md" and env.get(SUMMARY):
-            _append(env[SUMMARY], text, warn)
+    if env.get(SUMMARY) and ".md" in map(_ending, paths):
+        _append(env[SUMMARY], _bytes(markdown.report(told)), warn)
     if failure is not None:
         raise failure
+
+
+def _bytes(text: str) -> bytes:
+    """Return text in UTF-8; half a character, of a file whose name is none, as JSON writes it too."""
+    return text.encode(errors="backslashreplace")
 
 
 def _ending(path: str) -> str:

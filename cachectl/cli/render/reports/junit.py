@@ -116,12 +116,11 @@ def _gate(report: "WarmReport") -> Case:
     rate, name = report.hit_rate, "hit rate"
     if rate is None or rate.required is None:
         return Case(name, "skipped", "no hit rate is required")
+    if rate.sample is None:
+        return Case(name, "skipped", "there is no sample")
     if rate.met is None:
         reason = "a dry run writes nothing" if report.dry_run else "it was not measured"
         return Case(name, "skipped", reason)
-    live_alone = rate.live is not None and rate.met != _misses(rate.live.rate, rate.required)
-    if not rate.keys and live_alone:
-        return Case(name, "skipped", "there is no sample")
     numbers = (
         f"{_number(rate.after)} after, {_number(rate.before)} before, {rate.required} required"
     )
@@ -132,7 +131,8 @@ def _live(rate: "HitRate") -> Iterator[Case]:
     """Yield what the server counted, and hold it against the gate, if there is one."""
     live, name = rate.live, "live hit rate"
     if live is None:
-        if rate.met is False and not _misses(rate.after, rate.required):
+        sample_misses = rate.sample is not None and _misses(rate.after, rate.required)
+        if rate.met is False and not sample_misses:
             yield Case(name, "failure", f"not measured, {rate.required} required")
         return
     numbers = f"{_number(live.rate)}: {live.hits} hits, {live.misses} misses"
@@ -151,7 +151,7 @@ def _misses(share: float | None, required: float | None) -> bool:
 
 
 def _number(share: float | None) -> str:
-    return "unknown" if share is None else f"{share:.6g}"
+    return "unknown" if share is None else f"{share:.10g}"
 
 
 def _line(error: CachectlError) -> str:

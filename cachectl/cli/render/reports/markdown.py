@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from math import floor
 from typing import TYPE_CHECKING
 
 from cachectl.cli.render.reports.told import Told
@@ -72,6 +73,10 @@ def _warmed(report: "WarmReport") -> Iterator[str]:
     counts = (str(getattr(report, name)) for name in COUNTS)
     times = (format_duration(s) for s in (report.seconds, report.held_back_seconds))
     yield f"| {' | '.join([*counts, format_size(report.size), *times])} |"
+    if report.origin_held_back_seconds:
+        yield ""
+        asked = format_duration(report.origin_held_back_seconds)
+        yield f"The origin asked to be left alone for {asked} (Retry-After)."
     if report.error is not None:
         yield ""
         yield from _error(report.error)
@@ -81,7 +86,7 @@ def _warmed(report: "WarmReport") -> Iterator[str]:
 
 
 def _hit_rate(rate: "HitRate") -> Iterator[str]:
-    if rate.keys or rate.live is None:
+    if rate.sample is not None:
         sample = "a separate sample" if rate.sample == "separate" else "the same requests"
         size = f"{rate.requests} requests for {rate.keys} keys, {sample}"
         yield f"Hit rate {_percent(rate.before)} → **{_percent(rate.after)}** ({size})."
@@ -97,8 +102,8 @@ def _hit_rate(rate: "HitRate") -> Iterator[str]:
 
 
 def _percent(share: float | None) -> str:
-    """Return two digits after the point: 49.96 % does not meet 50 %, and is not to look so."""
-    return "unknown" if share is None else f"{share:.2%}"
+    """Return two digits after the point, rounded down: 49.999 % is not to look as if it met 50 %."""
+    return "unknown" if share is None else f"{floor(share * 10000 + 1e-6) / 100:.2f}%"
 
 
 def _problems(found: "Sequence[Problem]", count: int) -> Iterator[str]:

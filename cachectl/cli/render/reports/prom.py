@@ -21,7 +21,10 @@ _EXTRA: Final = {"entries": ["state"], "hit_rate": ["moment"]}
 _STATES: Final = ("written", "skipped", "failed", "unknown", "unsent")
 
 Sample = tuple[str, list[str], float | None]
-"""A metric, its labels besides job and profile, and its value; what is not known has none."""
+"""A metric, its labels besides warm_job and profile, and its value; what is not known has none.
+
+A label `job` would become `exported_job` in Prometheus, which sets its own by that name.
+"""
 
 
 def require() -> None:
@@ -39,7 +42,7 @@ def report(told: Sequence[Told]) -> str:
 
     registry = CollectorRegistry()
     for name, about in HELP.items():
-        labels = ["job", "profile", *_EXTRA.get(name, ())]
+        labels = ["warm_job", "profile", *_EXTRA.get(name, ())]
         known = [
             ([one.job or "", one.profile or "", *more], value)
             for one in told

@@ -7,6 +7,13 @@ from cachectl.errors import CachectlError
 from cachectl.reports import WarmReport
 
 
+class UnbegunError(CachectlError):
+    """A warm that its command did not come to: a signal, the deadline or another job ended it."""
+
+    code = "not_begun"
+    exit_code = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """One warm: its report, or the error that it raised before there was one.
