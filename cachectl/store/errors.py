@@ -1,6 +1,7 @@
 """The driver's exceptions and the server's error words -> ours, and which are worth another try."""
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from redis import exceptions as driver
 
 from cachectl import errors
 from cachectl.errors import CachectlError
+from cachectl.store.members import SLOTS
 from cachectl.values import safe
 
 _WORDS: dict[str, type[CachectlError]] = {
@@ -64,14 +66,19 @@ _DRIVER: tuple[tuple[type[Exception], type[CachectlError]], ...] = (
 """The driver's exceptions, most specific first: there AuthenticationError is a ConnectionError."""
 
 
+_REDIRECT = re.compile(r"(?:MOVED|ASK) ([0-9]{1,5}) (\S*):([0-9]{1,5})(?: |$)")
+
+
 def from_reply(text: str, where: str | None = None) -> CachectlError:
     """Return our error for the text of an error reply. It never holds a command's arguments.
 
     `where` is put before the server's words when they answered its greeting.
     """
     word = text.partition(" ")[0]
-    if word in RedirectError.WORDS:
-        return RedirectError(text)
+    redirect = _REDIRECT.match(text)
+    if redirect and int(redirect[1]) < SLOTS:
+        host = redirect[2] if redirect[2] != "?" else ""
+        return RedirectError(text, int(redirect[1]), host, int(redirect[3]))
     kind = _WORDS.get(word)
     if kind is None:
         kind = next((k for start, k in _SENTENCES if text.startswith(start)), errors.ServerError)
@@ -172,18 +179,15 @@ class RedirectError(errors.ServerError):
     specification of Redis Cluster, "MOVED Redirection" and "ASK redirection".
     """
 
-    WORDS = ("MOVED", "ASK")
     code = "redirected"
 
-    def __init__(self, text: str) -> None:
-        """Take the server's words: `MOVED 3999 127.0.0.1:6381`."""
+    def __init__(self, text: str, slot: int, host: str, port: int) -> None:
+        """Take the server's words, `MOVED 3999 127.0.0.1:6381`, and what they say."""
         super().__init__(_shown(text), "the slots of the cluster are moving: run it again")
-        self.word, _, rest = text.partition(" ")
-        slot, _, node = rest.partition(" ")
-        host, _, port = node.partition(" ")[0].rpartition(":")
-        self.slot = int(slot)
-        self.host = "" if host == "?" else host
-        self.port = int(port)
+        self.word = text.partition(" ")[0]
+        self.slot = slot
+        self.host = host
+        self.port = port
 
     @property
     def asks(self) -> bool:

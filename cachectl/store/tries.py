@@ -8,6 +8,10 @@ from cachectl.errors import CachectlError, SilenceError
 from cachectl.patience import backoff
 from cachectl.store.errors import is_rejected, is_worth_another_try, may_be_applied
 
+ENOUGH = 0.1
+"""Seconds that a server which said "not now" is left to answer: a write that is sent in the last
+millisecond, and not answered, may be applied."""
+
 
 def _always() -> bool:
     return True
@@ -81,7 +85,8 @@ class Tries:
         if not by_time and self._count >= self._patience.attempts:
             return False
         pause = next(self._pauses)
-        if pause >= self.left or not self._patience.worth_it():
+        needed = pause + (ENOUGH if is_rejected(error) else 0.0)
+        if needed >= self.left or not self._patience.worth_it():
             return False
         await asyncio.sleep(pause)
         return True

@@ -57,6 +57,7 @@ def test_the_report_as_json(on: Run, server: ServerProcess):
         "stopped": None,
         "errors": [],
         "error": None,
+        "nodes": [{"node": server.url, "keys": 3}],
     }
     assert server.raw("DBSIZE") == 2
 

@@ -57,6 +57,7 @@ def test_the_report_as_json(on: Run, server: ServerProcess):
         ],
         "held_back_seconds": 0.0,
         "namespaces_found": 2,
+        "nodes": [{"node": server.url, "keys": 3, "bytes": sum(sizes.values())}],
         "largest_keys": [
             {"key": key, "bytes": size, "type": "string"}
             for key, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))

@@ -10,7 +10,7 @@ from redis.crc import key_slot
 from cachectl.config.secrets import Credentials
 from cachectl.config.settings import Server
 from cachectl.config.url import Address
-from cachectl.errors import LoginError, UnreachableError
+from cachectl.errors import LoginError, ServerError, UnreachableError
 from cachectl.models import Entry
 from cachectl.store.abreast import abreast
 from cachectl.store.cluster import Cluster, Served, told
@@ -99,6 +99,15 @@ def test_a_redirect_is_read(text: str, host: str, port: int, asks: bool) -> None
     assert (error.slot, error.host, error.port, error.asks) == (3999, host, port, asks)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["MOVED", "MOVED 1", "MOVED 16384 a:1", "ASK x a:1", "ASK 1 a", "MOVED 1 a:1x"],
+)
+def test_what_is_no_redirect_is_an_error_like_others(text: str) -> None:
+    """Words that only begin like one lead nowhere."""
+    assert type(from_reply(text)) is ServerError
+
+
 def test_slots_are_read_as_they_are_told() -> None:
     """Names, addresses, and what has none: the host that was asked."""
     reply = [
@@ -124,8 +133,8 @@ def test_the_nodes_of_a_cluster_are_read() -> None:
     assert (two.primary, two.failing, two.served, two.slots) == ("aa", True, 0, ())
 
 
-def moved(slot: int = 1) -> RedirectError:
-    return RedirectError(f"MOVED {slot} 127.0.0.1:1")
+def moved() -> RedirectError:
+    return RedirectError("MOVED 1 127.0.0.1:1", 1, "127.0.0.1", 1)
 
 
 def test_a_write_that_was_referred_is_not_overtaken() -> None:

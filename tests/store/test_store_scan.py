@@ -296,7 +296,7 @@ def test_an_empty_server_has_one_empty_page(any_server: ServerProcess) -> None:
     """Nothing there: a scan that ends, and proves it."""
 
     async def work(store: Store) -> None:
-        assert [page async for page in store.pages()] == [Page([], [])]
+        assert [page[:3] async for page in store.pages()] == [Page([], [])[:3]]
 
     run(any_server, work)
 
