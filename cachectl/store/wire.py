@@ -27,6 +27,9 @@ STEP = 64 * 1024
 
 _MORE = object()
 
+_NONSENSE = (hiredis.ProtocolError, TypeError, MemoryError)
+"""What hiredis raises for bytes that are no replies: a map with a list for a key, a length of 4 G."""
+
 
 Command = tuple[bytes, ...] | bytes
 """The words of a command, or the whole of it as the protocol writes it."""
@@ -152,7 +155,7 @@ class Wire:
                 else:
                     self._writer.write(packed)
                 reply = await self._reply(timeout, silence, limit)
-        except (TimeoutError, OSError, hiredis.ProtocolError) as error:
+        except (TimeoutError, OSError, *_NONSENSE) as error:
             raise self._lost(error, silence) from None
         self._pending -= 1
         return reply
@@ -177,7 +180,7 @@ class Wire:
                 while not (replies := self._parsed()):
                     size += await self._feed()
                     _bear(timeout, silence)
-        except (TimeoutError, OSError, hiredis.ProtocolError) as error:
+        except (TimeoutError, OSError, *_NONSENSE) as error:
             raise self._lost(error, silence) from None
         kinds = set(map(type, replies))
         if len(replies) > self._pending or hiredis.PushNotification in kinds:
@@ -233,7 +236,7 @@ class Wire:
                 f"{self.where} has not answered for {format_duration(silence)}",
                 "the server is stopped, busy or far away: a longer --timeout bears more",
             )
-        if isinstance(error, hiredis.ProtocolError):
+        if isinstance(error, _NONSENSE):
             return not_redis(self.where)
         return LostError(f"{self.where}: the connection broke")
 

@@ -11,7 +11,7 @@ MAX_SHOWN: Final = 20
 
 def lines(topology: str, seed: int, result: Result) -> Iterator[str]:
     """Yield the report of one topology."""
-    first, last = (size / 1e6 for size in result.memory)
+    first, last = result.memory.first / 1e6, result.memory.last / 1e6
     yield f"{topology}, seed {seed}, {result.seconds:.0f} s: {_verdict(result)}"
     yield f"  faults: {_listed(result.faults)}; {result.failovers} changed a primary"
     yield f"  work: {_listed(result.counts)}"

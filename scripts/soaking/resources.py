@@ -1,6 +1,7 @@
 """What a soak must not keep: connections, tasks, file descriptors, memory."""
 
 import asyncio
+import ctypes
 import gc
 import os
 from pathlib import Path
@@ -11,25 +12,29 @@ from typing import Final, NamedTuple
 from scripts.soaking import checker
 from scripts.soaking.places import Place
 
-WARMED_UP: Final = 0.1
-"""The share of the time that is not looked at: modules are imported, pools are filled."""
+WARM_UP: Final = 10
+"""Seconds that are not looked at: modules are imported, pools are filled."""
+ENOUGH: Final = 45
+"""Seconds after that which tell anything: what is at work at a time differs by megabytes."""
 GROWTH: Final = 1.1
-PERIOD: Final = 0.2
+PERIOD: Final = 1.0
 PATIENCE: Final = 2.0
 """Seconds in which a server has noticed that a connection was closed."""
+_free_what_is_kept = ctypes.CDLL(None).malloc_trim
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Memory(NamedTuple):
-    """The median of the memory in the first and in the last third, in bytes."""
+    """The median of the memory in the first and in the last third of so many samples, in bytes."""
 
     first: float
     last: float
+    samples: int
 
     @property
     def grew(self) -> bool:
-        """Whether the last third took more than is put down to chance."""
-        return self.last > self.first * GROWTH
+        """Whether the last third took more than is put down to chance, in a time that tells."""
+        return self.samples * PERIOD >= ENOUGH and self.last > self.first * GROWTH
 
 
 def descriptors() -> int:
@@ -38,19 +43,20 @@ def descriptors() -> int:
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process takes."""
+    """Return the bytes of memory that this process takes, without what is free and only kept."""
+    _free_what_is_kept(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
 def memory_of(samples: list[int]) -> Memory:
     """Return the two thirds that are compared, after the warm-up."""
-    seen = samples[int(len(samples) * WARMED_UP) :]
+    seen = samples[int(WARM_UP / PERIOD) :] or samples
     third = max(len(seen) // 3, 1)
-    return Memory(median(seen[:third]), median(seen[-third:]))
+    return Memory(median(seen[:third]), median(seen[-third:]), len(seen))
 
 
 async def sample(samples: list[int], over: asyncio.Event) -> None:
-    """Note the memory of this process until it is over."""
+    """Note the memory of this process, once a period, until it is over."""
     while not over.is_set():
         samples.append(resident())
         await asyncio.sleep(PERIOD)

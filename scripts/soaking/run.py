@@ -50,6 +50,9 @@ async def soak(place: Place, seconds: float, seed: int) -> Result:
     samples: list[int] = []
     open_before = descriptors()
     with Directory() as directory, _warnings_counted(ledger):
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, told: ledger.broken.append(f"nobody heard: {told}")
+        )
         operators = Operators(place, directory, ledger, faults, seeded("operators", seed))
         await operators.prepare()
         try:

@@ -29,6 +29,8 @@ UNDERSTOOD: list[tuple[Callable[[str], float], str, float]] = [
     (units.size, "3 B", 3),
     (units.size, "1tib", 2**40),
     (units.size, "9223372036854774783", 9223372036854774783),
+    (units.size, "0" * 5000 + "7", 7),
+    (units.size, "999999999199999999B", 999999999199999999),
     (units.share, "50%", 0.5),
     (units.share, "0.5", 0.5),
     (units.share, "56.7 %", 0.567),

@@ -236,6 +236,7 @@ def test_bad_fields_name_the_key(fields: bytes, message: str) -> None:
         (b'{"key":"k","value":"c4n4ry\xff"}', "invalid UTF-8 at byte 27"),
         (b'{"key":"k","value":{"c4n4ry\xed\xa0\x80":1}}', "invalid UTF-8 at byte 28"),
         (b'{"key":"k\xff","value":"c4n4ry"}', "invalid UTF-8 at byte 10"),
+        (b'{"key":"k","value":1,"c4n4ry\xe1":1}', "invalid UTF-8 at byte 29"),
         (
             b'{"key":"k","value":"c4n4ry\x01"}',
             "invalid JSON at column 27: Invalid control character at",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from cachectl.errors import UsageError
 from cachectl.models import Request
 from cachectl.sources import threads
+from cachectl.sources.origins.dask import client_class
 from cachectl.sources.origins.failure import OriginError
 from cachectl.sources.origins.load import load_callable
 from cachectl.sources.origins.local import LocalOrigin
@@ -446,3 +448,12 @@ def test_an_interruption_while_importing_passes(package: Path) -> None:
 def test_the_bytes_are_what_the_client_would_read_back() -> None:
     value = {"a": [1, 1.0, "ü\u2028", None, True], "b": {"1": 2}}
     assert json.loads(compute(lambda: value)) == value
+
+
+def test_a_dask_of_another_version_is_no_noise_on_stderr():
+    """Its table of versions would stand in the middle of our lines."""
+    versions = pytest.importorskip("distributed.versions")
+    with warnings.catch_warnings(record=True) as told:
+        client_class()
+        warnings.warn(versions.VersionMismatchWarning("Mismatched versions found"), stacklevel=1)
+    assert not told
