@@ -22,7 +22,7 @@ from cachectl.errors import (
     UsageError,
 )
 from cachectl.keys import to_text
-from cachectl.units import positive_duration
+from cachectl.units import format_size, positive_duration
 from cachectl.values import check_json, key_field, safe, to_json
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def get_command(
         as_json.show_value(key, value, ttl)
     elif out.is_terminal():
         out.lines([text.pretty(value)])
+        if len(value) > text.MAX_VALUE:
+            session.say(f"{format_size(len(value))} in all: > FILE or | less takes the whole of it")
     else:
         out.write(value + b"\n")
 

@@ -66,14 +66,16 @@ class _Account:
 async def delete(store: Store, keys: Sequence[bytes], stop: Stop) -> DeleteReport:
     """Unlink keys; each is counted once, however often it is named.
 
-    Raises `UnreachableError` when the server was lost before it had answered for any of them, and
-    `ReadOnlyServerError`, which names the primary, when it is a replica.
+    Raises our error when none of them was sent, `UnreachableError` when the server was lost before it
+    had answered for any, and `ReadOnlyServerError`, which names the primary, when it is a replica.
     """
     account = _Account(list(dict.fromkeys(keys)))
     await until(stop, _delete(store, account, stop))
     account.unknown += account.in_flight
     account.in_flight = 0
     lost = account.error
+    if lost is not None and account.unsent == len(account.wanted) and not stop.is_set():
+        raise lost
     if isinstance(lost, UnreachableError) and not account.known and not stop.is_set():
         lost.maybe_applied = account.unknown > 0
         raise lost

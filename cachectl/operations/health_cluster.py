@@ -36,7 +36,7 @@ def heir_of(node: Vitals, nodes: Sequence[Vitals]) -> Member | None:
     """Return a replica that is to take over from a primary which does not answer, if others see one."""
     for seen in (one.members for one in nodes if one.members is not None):
         for member in seen:
-            if node.node.endswith(f"//{member.address}/0") and member.failing:
+            if member.place == node.place and member.failing:
                 return next(iter(_heirs(member, seen)), None)
     return None
 

@@ -22,6 +22,12 @@ class Member(NamedTuple):
     slots: tuple[str, ...]
 
     @property
+    def place(self) -> tuple[str, int]:
+        """Its host and port."""
+        host, _, port = self.address.rpartition(":")
+        return host, int(port)
+
+    @property
     def myself(self) -> bool:
         """Whether it is the one that was asked."""
         return "myself" in self.flags

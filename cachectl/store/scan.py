@@ -78,52 +78,85 @@ async def pages(
     still the same. Raises the last of our errors after `CYCLES` broken cycles, or when a server stays
     away, or says "not now" to what is asked of its keys, longer than `patience` bears.
     """
-    tries = Tries(patience)
-    rejected: Tries | None = None  # since when nothing but "not now" is answered to the verbs
-    pauses = backoff(PAUSE)
-    broken, begins_anew = 0, False
+    troubles = _Troubles(patience)
+    begins_anew = False
     while walk.going():
         told = False
         cycles: list[_Cycle] = []
         try:
-            async with AsyncExitStack() as lent:
-                wires = [
-                    await lent.enter_async_context(node.lend(tries.connect))
-                    for node in await topology.primaries(tries.connect)
-                ]
-                began_on, layout = await standings(wires, tries), topology.layout
-                if begins_anew:
-                    yield Page([], [], anew=True)
-                begins_anew = False
-                cycles += (_Cycle(wire, tries, pace, walk) for wire in wires)
-                async with aclosing(abreast([cycle.pages for cycle in cycles])) as found:
-                    async for page in found:
+            async with aclosing(_round(topology, troubles.tries, pace, walk, cycles)) as found:
+                async for page in found:
+                    if not page.anew:
                         yield page
                         told = True
-                        if page.replies and UNSENT not in page.replies:
-                            rejected = None
-                        tries.progress()  # whoever took the page took their time, not the server's
-                if not walk.going():
-                    return
-                check(began_on, await standings(wires, tries))
-                await topology.primaries(tries.connect)
-                check_layout(layout, topology.layout)
-                return
+                        troubles.progress(page)
+                    elif begins_anew:
+                        yield page
+                        begins_anew = False
         except CachectlError as error:
             for page in chain.from_iterable(cycle.broken_off() for cycle in cycles):
                 yield page
                 told = True
             begins_anew = begins_anew or told
-            if any(error is cycle.rejection for cycle in cycles):
-                bearing = rejected = rejected or Tries(patience)
-            else:
-                bearing, broken = tries, broken + told
-            if broken >= CYCLES:
-                raise _never_clean(error) from error
-            if not await bearing.again(error, idempotent=True, known=True):
-                raise (bearing.reason or error) from None
-            if isinstance(error, MovedError):
-                await asyncio.sleep(next(pauses))
+            rejected = any(error is cycle.rejection for cycle in cycles)
+            await troubles.bear(error, told=told, rejected=rejected)
+        else:
+            return
+
+
+async def _round(
+    topology: Topology, tries: Tries, pace: Pace, walk: Walk, cycles: list["_Cycle"]
+) -> AsyncGenerator[Page, None]:
+    """Yield the pages of one cycle on each node, which are put into `cycles`, and prove it.
+
+    The first page says that it begins.
+    """
+    async with AsyncExitStack() as lent:
+        wires = [
+            await lent.enter_async_context(node.lend(tries.connect))
+            for node in await topology.primaries(tries.connect)
+        ]
+        began_on, layout = await standings(wires, tries), topology.layout
+        yield Page([], [], anew=True)
+        cycles += (_Cycle(wire, tries, pace, walk) for wire in wires)
+        async with aclosing(abreast([cycle.pages for cycle in cycles])) as found:
+            async for page in found:
+                yield page
+        if walk.going():
+            check(began_on, await standings(wires, tries))
+            await topology.primaries(tries.connect)
+            check_layout(layout, topology.layout)
+
+
+class _Troubles:
+    """What has broken a walk so far, and how much more is borne."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.tries = Tries(patience)
+        self._patience = patience
+        self._rejected: Tries | None = None  # since when all verbs were answered "not now"
+        self._pauses = backoff(PAUSE)
+        self._broken = 0
+
+    def progress(self, page: Page) -> None:
+        """Begin the wait anew: whoever took the page took their time, not the server's."""
+        if page.replies and UNSENT not in page.replies:
+            self._rejected = None
+        self.tries.progress()
+
+    async def bear(self, error: CachectlError, *, told: bool, rejected: bool) -> None:
+        """Pause before the next cycle, or raise; a cycle that has told nothing is not a broken one."""
+        if rejected:
+            bearing = self._rejected = self._rejected or Tries(self._patience)
+        else:
+            bearing = self.tries
+            self._broken += told
+        if self._broken >= CYCLES:
+            raise _never_clean(error) from error
+        if not await bearing.again(error, idempotent=True, known=True):
+            raise (bearing.reason or error) from None
+        if isinstance(error, MovedError):
+            await asyncio.sleep(next(self._pauses))
 
 
 class _Asked(NamedTuple):

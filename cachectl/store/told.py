@@ -20,7 +20,7 @@ class Vitals(NamedTuple):
 
     `ping` and `info` hold our error instead where the server refused, or a node of a cluster did not
     answer. `members` are the nodes of the cluster as it sees them; None where it is no cluster, or
-    does not tell.
+    does not tell. `place` is its host and port.
     """
 
     node: str
@@ -28,6 +28,7 @@ class Vitals(NamedTuple):
     ping: list[float] | CachectlError
     info: dict[str, str] | CachectlError
     members: tuple[Member, ...] | None = None
+    place: tuple[str, int] = ("", 0)
 
 
 class Told(Nodes):
@@ -103,7 +104,8 @@ class Told(Nodes):
         try:
             return await self._vitals(node, pings)
         except UnreachableError as error:
-            return Vitals(node.connector.where, {}, error, error)
+            address = node.connector.address
+            return Vitals(address.text, {}, error, error, place=(address.host, address.port))
 
     async def _vitals(self, node: Pool, pings: int) -> Vitals:
         tries = await node.tries(self._patience)

@@ -25,8 +25,14 @@ MAX_SHOWN = 2000
 """Characters of a value that are shown to a person."""
 
 
+MAX_VALUE = 64 * 1024
+"""Bytes of a value that a person reads through; of a longer one its beginning is shown."""
+
+
 def pretty(value: bytes) -> str:
-    """Return a value for a terminal: indented when it is JSON, always harmless."""
+    """Return a value for a terminal: indented when it is JSON, always harmless and bounded."""
+    if len(value) > MAX_VALUE:
+        return f"{safe(value[:MAX_VALUE])}…"
     try:
         text = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
