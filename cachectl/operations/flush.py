@@ -211,7 +211,7 @@ async def flush(
     try:
         await until(stop, work())
     except CachectlError as error:
-        if not account.begun:
+        if not account.begun and not account.in_flight:  # which other primaries may have removed
             raise
         account.error = error
     report = _report(account, start, stop.reason, must_be_empty=until_empty, must_match=must_match)

@@ -51,9 +51,14 @@ def run(
     **settings: Any,
 ) -> T:
     """Open a store, do the work with it, close it."""
+    return worked(lambda: store_on(target, patience, **settings), work)
+
+
+def worked(open_one: Callable[[], Store], work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+    """Open a store in a loop of its own, do the work with it, close it."""
 
     async def main() -> T:
-        async with store_on(target, patience, **settings) as store:
+        async with open_one() as store:
             return await work(store)
 
     return asyncio.run(main())

@@ -15,34 +15,38 @@ class ClosedPipeError(Exception):
     """Whoever read stdout has gone (`| head`). Not an OSError: Typer would make that exit 1."""
 
 
-def write(data: bytes) -> None:
-    """Write bytes exactly, at once; raise `ClosedPipeError` when nobody reads any more."""
+@contextmanager
+def _to_a_reader() -> Iterator[None]:
+    """Raise `ClosedPipeError` when nobody reads any more."""
     if sys.stdout is None:  # closed before we began: >&-
         raise ClosedPipeError
     try:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
+        yield
     except BrokenPipeError:
         leave()
         raise ClosedPipeError from None
 
 
+def write(data: bytes) -> None:
+    """Write bytes exactly, at once; raise `ClosedPipeError` when nobody reads any more."""
+    with _to_a_reader():
+        sys.stdout.flush()
+    write_through(data)
+
+
 def write_through(data: bytes) -> None:
-    """Write bytes past Python's buffer: a thread that is blocked in that would hold up the end."""
-    if sys.stdout is None:
-        raise ClosedPipeError
-    raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
-    view = memoryview(data)
-    try:
+    """Write bytes past Python's buffer: a thread that is blocked in that would hold up the end.
+
+    All of them: a disk that is nearly full takes a part first, and says only then that it is full.
+    """
+    with _to_a_reader():
+        raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+        view = memoryview(data)
         while view:
             count = raw.write(view)
             if count is None:  # another process that shares this stdout made it non-blocking
                 os.set_blocking(raw.fileno(), True)
             view = view[count or 0 :]
-    except BrokenPipeError:
-        leave()
-        raise ClosedPipeError from None
 
 
 def leave() -> None:

@@ -56,6 +56,7 @@ def key_info(info: "KeyInfo") -> "Iterator[tuple[str, str]]":
         "length": info.length,
         "idle": None if info.idle is None else format_duration(info.idle),
         "frequency": info.frequency,
+        **({} if info.slot is None else {"slot": info.slot}),
         "node": info.node,
     }
     for name, value in fields.items():
