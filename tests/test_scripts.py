@@ -17,7 +17,7 @@ PROGRAMS = [
     ROOT / ".ci" / "run",
     *(
         ROOT / "scripts" / name
-        for name in ("bench", "check", "docs", "faults", "fuzz", "test", "wheel-check")
+        for name in ("bench", "check", "docs", "faults", "fuzz", "soak", "test", "wheel-check")
     ),
 ]
 

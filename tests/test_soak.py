@@ -155,6 +155,6 @@ def test_what_is_left_behind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_that_grows_is_told() -> None:
     """The last third against the first, without the warm-up."""
-    flat = resources.memory_of([10, *[100] * 30, *[105] * 30])
+    flat = resources.memory_of([*range(10), *[100] * 70, *[105] * 70])
     assert not flat.grew
-    assert resources.memory_of([*range(100, 200)]).grew
+    assert resources.memory_of([*range(100, 300)]).grew

@@ -67,6 +67,7 @@ class _Account:
     just_settled: dict[str, set[bytes]] = field(default_factory=dict)
     exact: bool = True
     begun: bool = False
+    primaries: int = 1
     passes: int = 0
     found: int = 0
     left: int | None = None
@@ -211,7 +212,8 @@ async def flush(
     try:
         await until(stop, work())
     except CachectlError as error:
-        if not account.begun and not account.in_flight:  # which other primaries may have removed
+        elsewhere = account.primaries > 1 and account.in_flight  # may have been removed there
+        if not (account.begun or elsewhere):
             raise
         account.error = error
     report = _report(account, start, stop.reason, must_be_empty=until_empty, must_match=must_match)
@@ -239,6 +241,7 @@ async def _prove(
     account.proven = False
     for _ in range(PROOFS):
         server = await _identity(store)
+        account.primaries = len(server or ())
         await _pass(store, targets, account, stop, observe, server)
         if stop.is_set():
             return

@@ -138,7 +138,7 @@ def hung_up(where: str) -> errors.LostError:
 
 def not_redis(where: str) -> errors.UnreachableError:
     """Return the error for a server that talks something else than the Redis protocol."""
-    return errors.UnreachableError(
+    return StrangerError(
         f"{where} does not speak the Redis protocol",
         "is it the right port? A TLS port wants rediss://",
     )
@@ -201,13 +201,19 @@ class TlsError(errors.UnreachableError):
     code = "tls"
 
 
+class StrangerError(errors.UnreachableError):
+    """It does not speak the Redis protocol. Never tried again: each try would show it the password."""
+
+    code = "protocol"
+
+
 class AddressError(errors.UnreachableError):
     """The host name or the socket's path does not exist."""
 
     code = "address"
 
 
-_FINAL = (errors.LoginError, TlsError)
+_FINAL = (errors.LoginError, TlsError, StrangerError)
 _REJECTED = (errors.NotReadyError, errors.BusyError)
 
 
@@ -234,9 +240,9 @@ def may_be_applied(error: object) -> bool:
 def is_worth_another_try(error: CachectlError, *, idempotent: bool, known: bool) -> bool:
     """Whether the same command may be sent again.
 
-    Never for a login, a certificate, permissions, WRONGTYPE or OOM; for an address only if a server was
-    there before (`known`: its socket comes back with it); after a cut or a silence only if sending it
-    twice does what sending it once does.
+    Never for a login, a certificate, a stranger, permissions, WRONGTYPE or OOM; for an address only if
+    a server was there before (`known`: its socket comes back with it); after a cut or a silence only if
+    sending it twice does what sending it once does.
     """
     if is_rejected(error):
         return True

@@ -19,7 +19,7 @@ async def first_answer(ask: Sequence[Callable[[], Awaitable[T]]]) -> T:
     is asked next would refuse as well.
     """
     waiting = list(ask)
-    asked: set[asyncio.Future[T]] = set()
+    asked, done = set[asyncio.Future[T]](), set[asyncio.Future[T]]()
     error: CachectlError | None = None
     try:
         while waiting or asked:
@@ -40,7 +40,8 @@ async def first_answer(ask: Sequence[Callable[[], Awaitable[T]]]) -> T:
     finally:
         for late in asked:
             late.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        # also those that failed in the same moment: nobody else hears of it
+        await asyncio.gather(*asked, *done, return_exceptions=True)
     if error is None:
         msg = "there is nobody to ask"
         raise UnreachableError(msg)

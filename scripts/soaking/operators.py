@@ -36,6 +36,7 @@ RATES: Final = (None, 500, 1000, 3000)
 AS_COMMAND: Final = 1 / 6
 LATEST: Final = 60.0
 """Seconds in which any operation has to come to an end."""
+HANGS: Final = -1
 FINE: Final = (0, 1, 3, 4)
 T = TypeVar("T")
 
@@ -177,11 +178,14 @@ class Operators:
         begun = monotonic()
         rate = self._random.choice(RATES)
         by_command = verb != "scan" and self._random.random() < AS_COMMAND
-        async with asyncio.timeout(LATEST):
-            if by_command:
-                code, report = await self._call(verb, words, rate)
-            else:
-                code, report = await self._do(operation, rate)
+        try:
+            async with asyncio.timeout(LATEST):
+                if by_command:
+                    code, report = await self._call(verb, words, rate)
+                else:
+                    code, report = await self._do(operation, rate)
+        except TimeoutError:
+            code, report = HANGS, {}
         ended = monotonic()
         self._ledger.counts[f"{verb} {code}"] += 1
         fine = (0, 1, 2) if verb == "health" else FINE
@@ -222,7 +226,11 @@ class Operators:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        out, err = await process.communicate()
+        try:
+            out, err = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         self._ledger.counts["commands"] += 1
         if b"Traceback" in err:
             self._ledger.broken.append(f"{verb} ended with a traceback: {err[-2000:].decode()}")

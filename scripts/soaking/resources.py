@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import gc
 import os
 from pathlib import Path
 from statistics import median
@@ -14,7 +13,7 @@ from scripts.soaking.places import Place
 
 WARM_UP: Final = 10
 """Seconds that are not looked at: modules are imported, pools are filled."""
-ENOUGH: Final = 45
+ENOUGH: Final = 120
 """Seconds after that which tell anything: what is at work at a time differs by megabytes."""
 GROWTH: Final = 1.1
 PERIOD: Final = 1.0
@@ -64,7 +63,6 @@ async def sample(samples: list[int], over: asyncio.Event) -> None:
 
 async def left_behind(place: Place, descriptors_before: int) -> list[str]:
     """Return what was not given back, once servers had the time to notice that it was."""
-    gc.collect()
     end = monotonic() + PATIENCE
     while (visitors := checker.visitors(place.everyone)) and monotonic() < end:  # noqa: ASYNC110 they notice
         await asyncio.sleep(0.02)

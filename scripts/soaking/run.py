@@ -19,6 +19,8 @@ from scripts.soaking.places import Place
 from scripts.soaking.resources import Memory, descriptors, left_behind, memory_of, sample
 from scripts.soaking.users import CLIENTS, USERS, User
 
+CALM: Final = 1.5
+"""Seconds of work after the last fault: whoever bypasses the servers is back by then."""
 LONGEST: Final = 5.0
 """Seconds that no call of a user may take: three attempts of 600 ms, and a machine that is slow."""
 
@@ -109,6 +111,7 @@ async def _work(
         faults.start()
         await asyncio.to_thread(faults.join, seconds)
         await asyncio.to_thread(faults.end)
+        await asyncio.sleep(CALM)
         over.set()
 
 

@@ -1,6 +1,7 @@
 """What is found out from a cluster's nodes, and where commands go that were at the wrong one."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -274,3 +275,28 @@ def test_a_slot_on_its_way_is_asked_for(cluster: clusters.Cluster) -> None:
     assert cluster.dbsize() == 5
     cluster.move_keys(slot, target)
     cluster.end_move(slot, target)
+
+
+def test_what_fails_beside_the_first_answer_is_heard() -> None:
+    """Two that end in the same moment, one well: the other's error is not left to the loop."""
+    unheard: list[object] = []
+
+    async def main() -> str:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told))
+        second_asked = asyncio.Event()
+
+        async def fails() -> str:
+            await second_asked.wait()
+            msg = "gone"
+            raise UnreachableError(msg)
+
+        async def works() -> str:
+            second_asked.set()
+            return "yes"
+
+        found = await first_answer([fails, works])
+        gc.collect()
+        return found
+
+    assert asyncio.run(main()) == "yes"
+    assert not unheard
