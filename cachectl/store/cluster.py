@@ -13,7 +13,7 @@ from redis.crc import key_slot
 
 from cachectl.config.settings import Server
 from cachectl.config.url import Address
-from cachectl.errors import CachectlError, UnreachableError
+from cachectl.errors import CachectlError, ConfigError, ServerError, UnreachableError
 from cachectl.store.access import Access
 from cachectl.store.connect import Connector
 from cachectl.store.errors import RedirectError
@@ -184,7 +184,8 @@ class Cluster:
         nodes = [shard.primary for shard in self._shards]
         replicas = [node for shard in self._shards for node in shard.nodes if node not in nodes]
         known = dict.fromkeys((*nodes, *replicas, *self._seeds))
-        self._enter(await first_answer([self._asking(node, silence) for node in known]))
+        asking = [self._asking(node, silence) for node in known]
+        self._enter(await first_answer(asking, "nodes of the cluster"))
 
     def _asking(self, node: Node, silence: float) -> Callable[[], Awaitable[list[Served]]]:
         async def ask() -> list[Served]:
@@ -194,6 +195,9 @@ class Cluster:
                 reply = await wire.call(b"CLUSTER", b"SLOTS", silence=silence)
             finally:
                 wire.drop()
+            if isinstance(reply, ServerError) and "cluster support disabled" in reply.message:
+                msg = f"{wire.where} is no node of a cluster"
+                raise ConfigError(msg, "name it by its url: redis://HOST:PORT/0")
             if isinstance(reply, CachectlError):
                 raise explained(reply, b"CLUSTER|SLOTS", self._access.user)
             served = told(reply, node[0])

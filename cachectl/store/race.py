@@ -12,11 +12,11 @@ STAGGER = 0.1
 """Seconds that one is asked alone before the next is asked as well."""
 
 
-async def first_answer(ask: Sequence[Callable[[], Awaitable[T]]]) -> T:
+async def first_answer(ask: Sequence[Callable[[], Awaitable[T]]], whom: str) -> T:
     """Return the first answer; the next is asked once one has failed, or is silent for a moment.
 
-    Raises the last of our errors when all fail. A refusal (a password, a permission) is final: whoever
-    is asked next would refuse as well.
+    Raises the last of our errors when all fail, and says that none of `whom` answered. A refusal (a
+    password, a permission) is final: whoever is asked next would refuse as well.
     """
     waiting = list(ask)
     asked, done = set[asyncio.Future[T]](), set[asyncio.Future[T]]()
@@ -45,4 +45,6 @@ async def first_answer(ask: Sequence[Callable[[], Awaitable[T]]]) -> T:
     if error is None:
         msg = "there is nobody to ask"
         raise UnreachableError(msg)
+    if len(ask) > 1:
+        error.message = f"none of {len(ask)} {whom} answers; the last: {error.message}"
     raise error

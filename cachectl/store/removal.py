@@ -13,4 +13,4 @@ def is_withheld(reply: object) -> bool:
     """Whether the server refused the command itself, whatever its key: renamed, or denied."""
     if isinstance(reply, DeniedError):
         return "no permissions to run" in reply.message
-    return isinstance(reply, ServerError) and reply.message.startswith("ERR unknown command")
+    return isinstance(reply, ServerError) and "ERR unknown command" in reply.message

@@ -5,7 +5,7 @@ from functools import partial
 from cachectl.config.secrets import Credentials
 from cachectl.config.settings import Sentinel, Server, Tls
 from cachectl.config.url import Address
-from cachectl.errors import CachectlError, ConfigError, ServerError
+from cachectl.errors import CachectlError, ConfigError, LoginError, ServerError
 from cachectl.store.connect import Connector
 from cachectl.store.race import first_answer
 
@@ -62,7 +62,8 @@ class Sentinels:
     async def _ask(self, question: bytes, silence: float) -> list[bytes]:
         """Return what the first Sentinel to answer says of the service."""
         reply, sentinel = await first_answer(
-            [partial(self._say, sentinel, question, silence) for sentinel in self._sentinels]
+            [partial(self._say, sentinel, question, silence) for sentinel in self._sentinels],
+            "Sentinels",
         )
         # the one that answered is asked first from now on
         self._sentinels.sort(key=lambda one: one is not sentinel)
@@ -72,7 +73,11 @@ class Sentinels:
         self, sentinel: Connector, question: bytes, silence: float
     ) -> tuple[list[bytes], Connector]:
         service = self._address.service
-        wire = await sentinel.connect(silence)
+        try:
+            wire = await sentinel.connect(silence)
+        except LoginError as error:
+            error.hint = "check sentinel.username and sentinel.password of the profile"
+            raise
         try:
             reply = await wire.call(b"SENTINEL", question, service.encode(), silence=silence)
         finally:
@@ -81,6 +86,9 @@ class Sentinels:
         if reply is None or unknown:
             msg = f"{sentinel.where}: the Sentinel watches no service '{service}'"
             raise ConfigError(msg, "check sentinel.service of the profile")
+        if isinstance(reply, ServerError) and "unknown command" in reply.message:
+            msg = f"{sentinel.where} is no Sentinel"
+            raise ConfigError(msg, "name a server by its url; a Sentinel's port is 26379, mostly")
         if isinstance(reply, CachectlError):
             raise reply
         return reply, sentinel

@@ -1,6 +1,7 @@
 """What the nodes behind a store tell of themselves: who they are, how they are, what they count."""
 
 import asyncio
+from collections.abc import Collection
 from time import perf_counter
 from typing import NamedTuple
 
@@ -93,9 +94,12 @@ class Told(Nodes):
             found.append(memory(connector.where, info, connector.server.address.db))
         return found
 
-    async def vitals(self, pings: int = 5) -> list[Vitals]:
-        """Ask every primary how it is; raises our errors for a server that cannot be asked at all."""
-        nodes = await self._primaries()
+    async def vitals(self, pings: int = 5, but: Collection[str] = ()) -> list[Vitals]:
+        """Ask every primary how it is, `but` those; raises our errors for a server that is away.
+
+        One of a cluster is told as one that has not answered.
+        """
+        nodes = [node for node in await self._primaries() if node.connector.where not in but]
         if not self._topology.sharded:
             return [await self._vitals(node, pings) for node in nodes]
         return list(await asyncio.gather(*(self._vitals_of_many(node, pings) for node in nodes)))

@@ -118,7 +118,8 @@ class Wire:
         self.demoted = False
 
     def _refusal(self, text: str) -> CachectlError:
-        error = from_reply(text)
+        # one of many servers is to be named; a server alone is, by whoever asked it
+        error = from_reply(text, self.where if self.greeting.mode == "cluster" else None)
         if self.follows and isinstance(error, ReadOnlyServerError):
             self.demoted = True
             msg = f"{self.where} has become a replica: another is, or will be, the primary"

@@ -126,6 +126,6 @@ def written(reply: Any) -> Any:
         return True
     if reply is None:
         return False
-    if isinstance(reply, CachectlError) and reply.message.startswith("BUSYKEY"):
+    if isinstance(reply, CachectlError) and getattr(reply, "word", None) == "BUSYKEY":
         return False
     return reply

@@ -170,7 +170,7 @@ def test_the_first_answer_wins() -> None:
     def winner(*outcomes: object) -> object:
         asked.clear()
         ask = [asking(str(place), outcome) for place, outcome in enumerate(outcomes)]
-        return asyncio.run(first_answer(ask))  # type: ignore[arg-type]
+        return asyncio.run(first_answer(ask, "of them"))  # type: ignore[arg-type]
 
     assert winner("yes", "no") == "yes"
     assert asked == ["0"]
@@ -294,7 +294,7 @@ def test_what_fails_beside_the_first_answer_is_heard() -> None:
             second_asked.set()
             return "yes"
 
-        found = await first_answer([fails, works])
+        found = await first_answer([fails, works], "of them")
         gc.collect()
         return found
 
