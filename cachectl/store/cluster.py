@@ -212,7 +212,7 @@ class Cluster:
         """Take in the slots as they were told."""
         self._told = sorted(served)
         for one in served:
-            self._lead(one.nodes, {row.nodes[0] for row in served})
+            self._lead(one, {row.nodes[0] for row in served})
         pools = [self._pool_of(one.nodes[0]) for one in served]
         # a slot that nobody serves is asked for at any node, which says so
         slots = [pools[0]] * SLOTS
@@ -221,17 +221,21 @@ class Cluster:
         self._pools = slots * (CRCS // SLOTS)
         self._served = list(dict.fromkeys(pools))
 
-    def _lead(self, nodes: tuple[Node, ...], primaries: set[Node]) -> None:
-        """Enter the primary of a shard: after a failover it is one of those that were its replicas."""
-        primary, *_ = nodes
-        same = [shard for shard in self._shards if shard.primary == primary]
-        same += [
+    def _lead(self, one: Served, primaries: set[Node]) -> None:
+        """Enter the primary of a shard: after a failover another one, which may be new to us.
+
+        A shard whose primary serves nothing any more goes where a replica of it, or its slots, went.
+        """
+        primary, *_ = one.nodes
+        before = set(self._pools[one.start : one.end + 1])
+        same = [
             shard
-            for shard in self._shards
-            if primary in shard.nodes and shard.primary not in primaries
+            for shard, pool in self._shards.items()
+            if shard.primary == primary
+            or (shard.primary not in primaries and (primary in shard.nodes or pool in before))
         ]
-        shard = same[0] if same else self._new_shard(primary)
-        shard.lead(primary, nodes)
+        for shard in same or [self._new_shard(primary)]:
+            shard.lead(primary, one.nodes)
 
     def _pool_of(self, node: Node) -> Pool:
         """Return the pool of the primary at a node; of a replica that has become one, its shard's."""
