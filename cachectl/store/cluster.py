@@ -13,7 +13,7 @@ from redis.crc import key_slot
 
 from cachectl.config.settings import Server
 from cachectl.config.url import Address
-from cachectl.errors import CachectlError, ConfigError, ServerError, UnreachableError
+from cachectl.errors import CachectlError, ConfigError, LostError, ServerError, UnreachableError
 from cachectl.store.access import Access
 from cachectl.store.connect import Connector
 from cachectl.store.errors import RedirectError
@@ -68,6 +68,9 @@ class Shard:
 
     async def taking_over(self, _silence: float) -> None:
         """Return None: the nodes tell it themselves, each of the others."""
+
+    async def settle(self, _silence: float) -> None:
+        """Do nothing: a node that is replaced is told so by the others, and refers to its heir."""
 
     async def find(self, silence: float) -> Address:
         """Return where the primary is now."""
@@ -154,18 +157,21 @@ class Cluster:
 
     @property
     def layout(self) -> object:
-        """The slots as they were told last."""
-        return self._told
+        """The slots as they were told last; replicas come and go without moving any."""
+        return [(one.start, one.end, one.nodes[0]) for one in self._told]
 
     async def taking_over(self, _silence: float) -> None:
         """Return None: the nodes tell it themselves, each of the others."""
+
+    async def settle(self, _silence: float) -> None:
+        """Do nothing: a node that is replaced is told so by the others, and refers to its heir."""
 
     async def close(self) -> None:
         """Close all connections."""
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
-        for pool in self._shards.values():
+        for pool in list(self._shards.values()):
             await pool.close()
 
     def address(self, node: Node) -> Address:
@@ -178,7 +184,15 @@ class Cluster:
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.ensure_future(self._refresh(silence))
             self._refreshing.add_done_callback(_seen)
-        await asyncio.shield(self._refreshing)
+        refreshing = self._refreshing
+        try:
+            await asyncio.shield(refreshing)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not refreshing.cancelled() or (task is not None and task.cancelling()):
+                raise
+            msg = "the connections were closed while the cluster was asked for its slots"
+            raise LostError(msg) from None  # `close` has cancelled that, nobody this task
 
     async def _refresh(self, silence: float) -> None:
         nodes = [shard.primary for shard in self._shards]

@@ -54,6 +54,9 @@ class Finder(Protocol):
     async def taking_over(self, silence: float) -> str | None:
         """Return in a sentence who is to replace it, if it is about to be replaced."""
 
+    async def settle(self, silence: float) -> None:
+        """Raise `NotReadyError` while it is being replaced by another."""
+
 
 class _Fixed:
     """An address that is what the settings say."""
@@ -70,6 +73,9 @@ class _Fixed:
         return self.known
 
     async def taking_over(self, _silence: float) -> None:
+        pass
+
+    async def settle(self, _silence: float) -> None:
         pass
 
 
@@ -140,6 +146,10 @@ class Connector:
     async def taking_over(self, silence: float) -> str | None:
         """Return in a sentence who is to replace the server, if it is about to be replaced."""
         return await self._finder.taking_over(silence)
+
+    async def settle(self, silence: float) -> None:
+        """Raise `NotReadyError` while the server is being replaced by another."""
+        await self._finder.settle(silence)
 
     async def connect(self, silence: float) -> Wire:
         """Return a greeted wire; raise one of our errors within `silence` seconds.

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from time import perf_counter
 from typing import Any, Self
 
 from cachectl.config.settings import Server
@@ -24,8 +25,11 @@ from cachectl.store.settle import refused_again
 from cachectl.store.stream import Outcomes, Unanswered
 from cachectl.store.topology import Topology
 from cachectl.store.tries import Patience, Tries
-from cachectl.store.wire import Command
+from cachectl.store.wire import Command, Wire
 from cachectl.store.writing import CHANGES
+
+LONG = 0.5
+"""Seconds after which an answer is doubted where another may have become the primary meanwhile."""
 
 HOPS = 16
 """So often one command is referred from node to node before it is a failed attempt: slots move."""
@@ -222,12 +226,24 @@ async def _exchange(
     except UnreachableError as error:
         return error
     reply = None
+    begun = perf_counter()
     try:
         for command in filter(None, commands):
             reply = await wire.call(*command, silence=tries.answer, limit=limit)
+        if wire.follows and perf_counter() - begun > LONG:
+            await _believe(node, wire, tries)
     except UnreachableError as error:
         error.maybe_applied = True
         return error
     finally:
         node.give_back(wire)
     return reply
+
+
+async def _believe(node: Pool, wire: Wire, tries: Tries) -> None:
+    """Raise `LostError` for a late answer of a primary that was replaced: its writes are discarded."""
+    node.connector.doubt()
+    if wire.address != await node.connector.find(tries.connect):
+        wire.demoted = True
+        msg = f"{wire.where} answered after another had become the primary"
+        raise LostError(msg)

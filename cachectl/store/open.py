@@ -37,6 +37,9 @@ class _EmbeddedServer:
     async def taking_over(self, _silence: float) -> None:
         """Return None: it has no replicas."""
 
+    async def settle(self, _silence: float) -> None:
+        """Do nothing: it is never replaced."""
+
     async def find(self, _silence: float) -> Address:
         """Return its socket: running, or just started."""
         embedded = self._embedded

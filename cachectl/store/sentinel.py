@@ -1,13 +1,17 @@
 """Sentinel: who is the primary of a service now."""
 
+import asyncio
 from functools import partial
 
 from cachectl.config.secrets import Credentials
 from cachectl.config.settings import Sentinel, Server, Tls
 from cachectl.config.url import Address
-from cachectl.errors import CachectlError, ConfigError, LoginError, ServerError
+from cachectl.errors import CachectlError, ConfigError, LoginError, NotReadyError, ServerError
 from cachectl.store.connect import Connector
 from cachectl.store.race import first_answer
+
+MOMENT = 0.5
+"""Seconds that all Sentinels are asked for, when one that is away must not hold up the others."""
 
 
 class Sentinels:
@@ -44,15 +48,26 @@ class Sentinels:
             )
         return self._found
 
+    async def settle(self, silence: float) -> None:
+        """Raise `NotReadyError` while a failover is under way, of which its leader alone may know.
+
+        Until it is over the old primary may acknowledge what the new one will never have.
+        """
+        moment = min(silence, MOMENT)
+        asking = [self._say(sentinel, b"MASTER", moment) for sentinel in self._sentinels]
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        states = [_state(answer[0]) for answer in answers if not isinstance(answer, BaseException)]
+        if any(b"failover_in_progress" in _flags(state) for state in states):
+            msg = f"a failover of '{self._address.service}' is under way"
+            raise NotReadyError(msg)
+
     async def taking_over(self, silence: float) -> str | None:
         """Return what the Sentinels are about: a primary that they take for down will be replaced."""
         try:
-            told = await self._ask(b"MASTER", silence)
+            state = _state(await self._ask(b"MASTER", silence))
         except CachectlError:
             return None
-        state = dict(zip(told[::2], told[1::2], strict=False))
-        flags = set(state.get(b"flags", b"").split(b","))
-        if not flags & {b"s_down", b"o_down", b"failover_in_progress"}:
+        if not _flags(state) & {b"s_down", b"o_down", b"failover_in_progress"}:
             return None
         replicas = state.get(b"num-slaves", b"0").decode()
         if replicas == "0":
@@ -92,6 +107,15 @@ class Sentinels:
         if isinstance(reply, CachectlError):
             raise reply
         return reply, sentinel
+
+
+def _state(told: list[bytes]) -> dict[bytes, bytes]:
+    """Return the fields that SENTINEL MASTER tells."""
+    return dict(zip(told[::2], told[1::2], strict=False))
+
+
+def _flags(state: dict[bytes, bytes]) -> set[bytes]:
+    return set(state.get(b"flags", b"").split(b","))
 
 
 def _sentinel(server: Server, host: str, port: int) -> Server:

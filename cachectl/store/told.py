@@ -5,7 +5,14 @@ from collections.abc import Collection
 from time import perf_counter
 from typing import NamedTuple
 
-from cachectl.errors import BusyError, CachectlError, DeniedError, ServerError, UnreachableError
+from cachectl.errors import (
+    BusyError,
+    CachectlError,
+    DeniedError,
+    NotReadyError,
+    ServerError,
+    UnreachableError,
+)
 from cachectl.store.hints import explained
 from cachectl.store.info import Lookups, identity, lookups, parse_info
 from cachectl.store.members import Member, members
@@ -70,8 +77,20 @@ class Told(Nodes):
         Each primary's run, and its replication id: one that took over another's data keeps its run.
         So does one whose databases were swapped: there the count of SWAPDB follows.
         """
+        await self._settle()
         told = [await self._identity(node) for node in await self._primaries()]
         return tuple(sorted(told, key=str))  # a slot that moves changes the order of the nodes
+
+    async def _settle(self) -> None:
+        """Wait until no failover is under way: what is asked of the old primary is worth nothing."""
+        topology = await self._known()
+        tries = Tries(self._patience)
+        while True:
+            try:
+                return await topology.settle(tries.connect)
+            except NotReadyError as error:
+                if not await tries.again(error, idempotent=True, known=True):
+                    raise (tries.reason or error) from None
 
     async def _identity(self, node: Pool) -> str | None:
         try:

@@ -59,6 +59,9 @@ class Topology(Protocol):
     async def taking_over(self, silence: float) -> str | None:
         """Return in a sentence who is to replace a primary that does not answer, if anybody is."""
 
+    async def settle(self, silence: float) -> None:
+        """Raise `NotReadyError` while a primary is being replaced that still answers."""
+
     async def close(self) -> None:
         """Close all connections."""
 
@@ -127,6 +130,12 @@ class Standalone:
         """Return what Sentinel is about to do."""
         return await self.pool.connector.taking_over(silence)
 
+    async def settle(self, silence: float) -> None:
+        """Ask Sentinel whether a failover is under way."""
+        await self.pool.connector.settle(silence)
+
     async def close(self) -> None:
         """Close all connections."""
         await self.pool.close()
+        if self._cluster is not None:  # which could not be learned yet
+            await self._cluster.close()
