@@ -189,7 +189,10 @@ async def _identity(store: Store) -> tuple[str | None, ...] | None:
 
 
 async def _replaced(store: Store, tally: Tally) -> LostError | None:
-    """Return an error if the server is not the one any more that the first entries were written to."""
+    """Return an error if a server is not there any more that the first entries were written to.
+
+    A primary that joined a cluster meanwhile has taken slots over, with what was in them.
+    """
     if tally.server is None or not tally.written or tally.stop.reason == "connection":
         return None
     now = tally.server
@@ -202,7 +205,7 @@ async def _replaced(store: Store, tally: Tally) -> LostError | None:
         await until(tally.stop, ask())
     except CachectlError as error:
         tally.end(error)
-    return None if now == tally.server else LostError(_REPLACED)
+    return None if set(tally.server) <= set(now) else LostError(_REPLACED)
 
 
 def _tell(replaced: LostError, tally: Tally, proof: Proof) -> None:
