@@ -22,6 +22,7 @@ MAX_FILE: Final = 1024 * 1024
 MAX_DEPTH: Final = 20
 """How deep a settings file may nest; the settings themselves need 5."""
 
+_TOO_DEEP: Final = f"nests deeper than {MAX_DEPTH} levels"
 _NO_ALIAS: Final = "write the value at both places; a text that begins with '*' or '&' wants quotes"
 _SAFE_QUOTE: Final = r"'(?:<[a-z ]+>|[:,\]}?-])'"
 
@@ -134,7 +135,7 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             raise self._error(event, "aliases are not supported", _NO_ALIAS)
         if depth > MAX_DEPTH:
-            raise self._error(event, f"nests deeper than {MAX_DEPTH} levels")
+            raise self._error(event, _TOO_DEEP)
         tag = self._tag(event)
         if isinstance(event, yaml.ScalarEvent):
             return Scalar(event.value, tag, line)
@@ -195,4 +196,6 @@ def _syntax_error(error: Any, text: str, shown: str) -> ConfigError:
     lines = text.splitlines()[line - 1 : line]
     if lines and re.match(r" *\t", lines[0]):
         problem, hint = "a tab indents this line", "YAML is indented with spaces"
+    if error.problem == "exceeded maximum nesting depth":  # PyYAML 6.0.4 reads ahead, up to 1,000
+        return ConfigError(f"{shown}:{line}: {_TOO_DEEP}")
     return ConfigError(f"{shown}:{line}: {problem}", hint)
