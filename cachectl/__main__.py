@@ -1,6 +1,7 @@
 """`python -m cachectl`, and what the console script calls."""
 
 import gc
+import sys
 
 
 def main() -> None:
@@ -10,10 +11,12 @@ def main() -> None:
     time. So the collector rests until work begins (`Session`), and is not to look at the end.
     """
     gc.disable()
-    from cachectl.cli.app import app
-
     try:
+        from cachectl.cli.app import app
+
         app(prog_name="cachectl")
+    except KeyboardInterrupt:  # while it is still being imported, nothing has begun
+        sys.exit(130)
     finally:
         gc.freeze()
 

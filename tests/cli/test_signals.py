@@ -91,6 +91,14 @@ def test_a_signal_in_a_warm_reports_within_a_second(
     assert b"Traceback" not in err
 
 
+def test_an_interrupt_before_the_command_begins_is_quiet(start: Start, workdir: Path):
+    """Ctrl-C while modules are still imported ends with 130, as later, and shows no traceback."""
+    (workdir / "typer.py").write_text("raise KeyboardInterrupt\n")
+    process = start("--version")
+    assert process.communicate(timeout=20) == (b"", b"")
+    assert process.returncode == 130
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_stdin_says_nothing(
     start: Start, server: ServerProcess, number: int, code: int
