@@ -64,6 +64,7 @@ class Options(NamedTuple):
 def plans(options: Options, settings: Settings, server: Server) -> list[Warm]:
     """Return one plan for files, one for each job; raise `UsageError` for what cannot be."""
     names = options.names or []
+    _refuse_empty(options)
     files = tuple(name for name in names if _is_file(name))
     jobs = [job(settings, name) for name in names if not _is_file(name)]
     if files and jobs:
@@ -95,7 +96,7 @@ def plan(options: Options, of: WarmJob, server: Server, directory: str = ".") ->
     `directory` is where the module of a Python origin is looked for first.
     """
     verify = of.verify or Verify(())
-    only = options.only or of.only
+    only = _first(options.only, of.only)
     return Warm(
         sources=of.requests or of.entries,
         job=of.name or None,
@@ -104,7 +105,7 @@ def plan(options: Options, of: WarmJob, server: Server, directory: str = ".") ->
         namespace=_first(options.namespace, of.namespace),
         ttl=of.ttl if options.ttl is None else _ttl(options.ttl),
         ttl_jitter=_first(options.ttl_jitter, of.ttl_jitter),
-        only=_only(only) if only else None,
+        only=None if only is None else _only(only),
         limit=_first(options.limit, of.limit),
         coverage=_first(options.coverage, of.coverage),
         budget=_first(options.budget, of.budget),
@@ -121,6 +122,14 @@ def plan(options: Options, of: WarmJob, server: Server, directory: str = ".") ->
         namespaces=server.namespaces,
         fallback_ttl=server.cache.ttl,
     )
+
+
+def _refuse_empty(options: Options) -> None:
+    """Raise for what a script's unset variable leaves: an option that is given, with nothing in it."""
+    for name in ("origin", "namespace"):
+        if getattr(options, name) == "":
+            msg = f"--{name} is empty"
+            raise UsageError(msg, "give it a name, or leave it out")
 
 
 def _first(*given: Any) -> Any:

@@ -169,10 +169,10 @@ def _word_of(*words: str) -> Callable[[str], str]:
 def _http(text: str) -> str:
     from urllib.parse import urlsplit
 
-    parts = urlsplit("")
-    with suppress(ValueError):  # its words repeat user and password
-        parts = urlsplit(text)
-    whole = parts.scheme in {"http", "https"} and parts.hostname and not parts.query
+    parts, port = urlsplit(""), None
+    with suppress(ValueError):  # its words repeat user and password, and a port may be no number
+        parts, port = urlsplit(text), urlsplit(text).port
+    whole = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and port != 0
     if not whole or parts.fragment or "@" in parts.netloc or "\0" in text:
         msg = "expected a service like https://app.example.com, without user, query and fragment"
         raise ValueError(msg)

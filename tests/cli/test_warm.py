@@ -5,9 +5,11 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cachectl.operations.warm import compute
 from tests.cli.conftest import Run
 from tests.servers import ServerProcess
 
@@ -140,6 +142,7 @@ warm:
     on_deploy: true
   loaded: {entries: [data/e.jsonl], ttl: 10m, on_deploy: true}
   other: {entries: data/none.jsonl}
+  unproven: {entries: data/e.jsonl, verify: {requests: data/nosample.jsonl}}
 """
 
 
@@ -191,6 +194,10 @@ def test_options_on_the_line_win_over_the_job(run: Run, server: ServerProcess, j
         (["-", "-"], "stdin is named twice"),
         (["data/e.jsonl", "--only", "some"], "--only takes"),
         (["data/e.jsonl", "--only", "expiring:x"], "duration"),
+        (["data/e.jsonl", "--only", ""], "--only takes"),
+        (["data/r.jsonl", "--origin", ""], "--origin is empty"),
+        (["data/r.jsonl", "--origin", "natal_origin2:chart", "-n", ""], "--namespace is empty"),
+        (["loaded", "unproven"], "nosample.jsonl"),
         (["data/e.jsonl", "--max-failed", "x"], "--max-failed takes"),
         (["data/e.jsonl", "--ttl", "0"], "longer than 0"),
         (["data/e.jsonl", "--verify", "same"], "same"),
@@ -214,6 +221,25 @@ def test_what_cannot_be_is_2_and_nothing_is_attempted(
     assert says in result.err
     assert len(result.err.splitlines()) == 1
     assert server.raw("DBSIZE") == 0
+
+
+def test_more_calls_at_a_time_than_requests_are_not_begun(
+    on: Run, workdir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Each caller is a task: a number that is too large by far would use up memory and time."""
+    begun = []
+    each = compute._call
+
+    def call(*given: Any) -> Any:
+        begun.append(given)
+        return each(*given)
+
+    monkeypatch.setattr(compute, "_call", call)
+    (workdir / "natal_origin2.py").write_text(ORIGIN)
+    lines(workdir / "r.jsonl", {"params": {"n": 1}}, {"params": {"n": 2}})
+    words = ("--origin", "natal_origin2:chart", "-n", "t", "--origin-concurrency", "5000")
+    assert on("warm", "r.jsonl", *words).code == 0
+    assert len(begun) == 2
 
 
 def test_on_deploy_without_a_marked_job_is_2(on: Run):

@@ -47,7 +47,7 @@ async def compute(
 
     async def call_all() -> None:
         async with asyncio.TaskGroup() as calls:
-            for _ in range(origin.callers):
+            for _ in range(min(origin.callers, len(sources))):
                 calls.create_task(_call(waiting, sources, origin, tally, computed))
 
     fills_itself = origin.settings.fills == "application"

@@ -86,10 +86,9 @@ def check(plan: Warm) -> None:
     Raises `UsageError`, `InputError` or `ConfigError`. An origin's module is imported here.
     """
     plan.check()
-    if not plan.verify_only:
-        _find(plan.files)
-        if plan.origin is not None:
-            check_origin(plan.origin, plan.directory)
+    _find(plan.read)
+    if plan.origin is not None and not plan.verify_only:
+        check_origin(plan.origin, plan.directory)
     for requests in (plan.sources, plan.sample):
         if isinstance(requests, AccessLog):
             compiled(requests.route, plan.namespace)
