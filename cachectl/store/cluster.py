@@ -239,6 +239,7 @@ class Cluster:
         """Enter the primary of a shard: after a failover another one, which may be new to us.
 
         A shard whose primary serves nothing any more goes where a replica of it, or its slots, went.
+        Where that has a pool already, this stays the only one: by two, writes would overtake each other.
         """
         primary, *_ = one.nodes
         before = set(self._pools[one.start : one.end + 1])
@@ -248,8 +249,11 @@ class Cluster:
             if shard.primary == primary
             or (shard.primary not in primaries and (primary in shard.nodes or pool in before))
         ]
+        same.sort(key=lambda shard: shard.primary != primary)
         for shard in same or [self._new_shard(primary)]:
             shard.lead(primary, one.nodes)
+        for shard in same[1:]:
+            self._shards.pop(shard).abandon()
 
     def _pool_of(self, node: Node) -> Pool:
         """Return the pool of the primary at a node; of a replica that has become one, its shard's."""

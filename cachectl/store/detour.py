@@ -29,6 +29,11 @@ class Stray(NamedTuple):
     place: int
     redirect: RedirectError | None
 
+    @property
+    def written(self) -> bytes | None:
+        """Return its key where the last write of that must stand."""
+        return None if self.sent.last_wins is None else self.sent.last_wins[self.place]
+
     def node(self, topology: Topology) -> Pool:
         """Return the node where it belongs."""
         if self.redirect is None:
@@ -50,13 +55,15 @@ class Detour:
 
     def work(self) -> Work:
         """Return all of it as a work for the node's lane."""
-        commands: list[Command] = []
-        for sent, place, redirect in self._strays:
-            if redirect is not None and redirect.asks:
+        commands, written = list["Command"](), list[bytes | None]()
+        for stray in self._strays:
+            if stray.redirect is not None and stray.redirect.asks:
                 commands.append(ASKING)
-            commands.append(sent.commands[place])
+                written.append(None)
+            commands.append(stray.sent.commands[stray.place])
+            written.append(stray.written)
         size = max(sent.reply_size for sent, _, _ in self._strays)
-        self._work = Work(commands, None, size)
+        self._work = Work(commands, written, size)
         return self._work
 
     def enter(self) -> None:

@@ -114,15 +114,17 @@ class Lanes:
         """Send what was referred to another node there, in order, for as long as it takes."""
         topology = await self._find()
         tries = self._tries or Tries(self._patience)
-        before = None
+        fewest = None
         while found := astray(sents):
-            if before is not None and len(found) >= before:
+            if fewest is not None and len(found) >= fewest:
                 reason = first_redirect(found)
                 error = NotReadyError(reason.message, reason.hint)
                 if not await tries.again(error, idempotent=True, known=True):
                     give_up(found, tries.reason or error)
                     return
-            before = len(found)
+            else:
+                tries.progress()
+                fewest = len(found)
             detours: dict[Pool, Detour] = {}
             for stray in found:
                 detours.setdefault(stray.node(topology), Detour()).add(stray)

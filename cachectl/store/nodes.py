@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from time import perf_counter
 from typing import Any, Self
 
@@ -100,7 +100,11 @@ class Nodes:
         """Watch each primary, once there is something to watch."""
         while not self._topology.known:  # noqa: ASYNC110 whoever works finds out, not we
             await asyncio.sleep(EVERY)
-        nodes = await self._topology.primaries(self._patience.connect)
+        nodes: list[Pool] = []
+        while not nodes:  # else work would go on without its brake
+            with suppress(CachectlError):
+                nodes = await self._topology.primaries(self._patience.connect)
+            await asyncio.sleep(EVERY)
         await asyncio.gather(*(watch(node, brake, self._patience) for node in nodes))
 
     async def _answers(

@@ -108,6 +108,12 @@ class Pool:
         finally:
             self.give_back(wire)
 
+    def abandon(self) -> None:
+        """Drop all idle wires: nobody is to come for one any more; lent ones are dropped likewise."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().drop()
+
     async def close(self) -> None:
         """Close all idle wires; lent ones are dropped when they come back."""
         self._closed = True

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from cachectl.errors import CachectlError, LoginError, UnreachableError
+from cachectl.errors import BusyError, CachectlError, ConfigError, LoginError, UnreachableError
 
 T = TypeVar("T")
 
@@ -16,7 +16,8 @@ async def first_answer(ask: Sequence[Callable[[], Awaitable[T]]], whom: str) -> 
     """Return the first answer; the next is asked once one has failed, or is silent for a moment.
 
     Raises the last of our errors when all fail, and says that none of `whom` answered. A refusal (a
-    password, a permission) is final: whoever is asked next would refuse as well.
+    password, a permission) is final: whoever is asked next would refuse as well. One that is busy with
+    a script is passed over; so is one that was not set up, whose error is raised if nobody knows better.
     """
     waiting = list(ask)
     asked, done = set[asyncio.Future[T]](), set[asyncio.Future[T]]()
@@ -33,10 +34,10 @@ async def first_answer(ask: Sequence[Callable[[], Awaitable[T]]], whom: str) -> 
             for answer in done:
                 try:
                     return answer.result()
-                except UnreachableError as failed:
+                except (UnreachableError, BusyError, ConfigError) as failed:
                     if isinstance(failed, LoginError):
                         raise
-                    error = failed
+                    error = error if isinstance(error, ConfigError) else failed
     finally:
         for late in asked:
             late.cancel()
@@ -45,6 +46,6 @@ async def first_answer(ask: Sequence[Callable[[], Awaitable[T]]], whom: str) -> 
     if error is None:
         msg = "there is nobody to ask"
         raise UnreachableError(msg)
-    if len(ask) > 1:
+    if len(ask) > 1 and not isinstance(error, ConfigError):
         error.message = f"none of {len(ask)} {whom} answers; the last: {error.message}"
     raise error

@@ -17,7 +17,8 @@ from cachectl.patience import backoff
 from cachectl.store.abreast import abreast
 from cachectl.store.errors import any_refused, is_rejected
 from cachectl.store.pace import Pace
-from cachectl.store.standing import MovedError, check, check_layout, standings
+from cachectl.store.pool import Pool
+from cachectl.store.standing import MovedError, check, check_layout, standings, unbroken
 from cachectl.store.stream import UNKNOWN, UNSENT
 from cachectl.store.topology import Topology
 from cachectl.store.tries import Patience, Tries
@@ -112,10 +113,7 @@ async def _round(
     The first page says that it begins.
     """
     async with AsyncExitStack() as lent:
-        wires = [
-            await lent.enter_async_context(node.lend(tries.connect))
-            for node in await topology.primaries(tries.connect)
-        ]
+        wires = await _borrow(lent, await topology.primaries(tries.connect), tries.connect)
         began_on, layout = await standings(wires, tries), topology.layout
         yield Page([], [], anew=True)
         cycles += (_Cycle(wire, tries, pace, walk) for wire in wires)
@@ -126,6 +124,17 @@ async def _round(
             check(began_on, await standings(wires, tries))
             await topology.primaries(tries.connect)
             check_layout(layout, topology.layout)
+
+
+async def _borrow(lent: AsyncExitStack, nodes: Sequence[Pool], silence: float) -> list[Wire]:
+    """Return a wire of each node, which go back at the end of `lent`: side by side."""
+
+    async def one(node: Pool) -> Wire:
+        wire = await node.borrow(silence)
+        lent.callback(node.give_back, wire)
+        return wire
+
+    return unbroken(await asyncio.gather(*map(one, nodes), return_exceptions=True))
 
 
 class _Troubles:

@@ -4,14 +4,17 @@ Any cursor is accepted by any server: a restart, a failover or a slot that moves
 a word. So each one is asked who it is, and what it serves, before and after.
 """
 
+import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from cachectl.errors import LostError, NotReadyError
 from cachectl.store.info import identity, parse_info
 from cachectl.store.members import SLOTS, Member, members
 from cachectl.store.tries import Tries
 from cachectl.store.wire import Greeting, Wire
+
+T = TypeVar("T")
 
 
 class MovedError(LostError):
@@ -22,7 +25,7 @@ class Standing(NamedTuple):
     """A server's run, data set and role as far as it tells: a user may lack INFO, not HELLO.
 
     `own` is what a node of a cluster says that it serves; None where it is no cluster, or denied.
-    `migrations` counts the MIGRATE that it has executed, as INFO says it.
+    `migrations` counts the MIGRATE that a node of a cluster has executed, as INFO says it.
     """
 
     where: str
@@ -34,12 +37,13 @@ class Standing(NamedTuple):
     @property
     def served(self) -> object:
         """What changes when slots or keys leave it or come, also if they came back meanwhile."""
-        return self.own and (self.own.slots, self.own.epoch, self.migrations)
+        return self.own and (self.own.slots, self.own.epoch), self.migrations
 
 
 async def standings(wires: Sequence[Wire], tries: Tries) -> list[Standing]:
     """Ask each server who it is; raise `NotReadyError` when some slots are served by none of them."""
-    found = [await _standing(wire, tries) for wire in wires]
+    asking = (_standing(wire, tries) for wire in wires)  # together: each answer may be far away
+    found = unbroken(await asyncio.gather(*asking, return_exceptions=True))
     own = [one.own for one in found if one.own is not None]
     served = sum(member.served for member in own)
     if own and len(own) == len(found) and served != SLOTS:
@@ -48,12 +52,21 @@ async def standings(wires: Sequence[Wire], tries: Tries) -> list[Standing]:
     return found
 
 
+def unbroken(outcomes: Sequence[T | BaseException]) -> list[T]:
+    """Return the outcomes of what was done side by side, all of it; raise the first error."""
+    for one in outcomes:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in outcomes if not isinstance(one, BaseException)]
+
+
 async def _standing(wire: Wire, tries: Tries) -> Standing:
     info = await wire.call(b"INFO", b"everything", silence=tries.answer)
     told = parse_info(info) if isinstance(info, bytes) else {}
     greeting = Greeting.told(await wire.call(b"HELLO", b"2", silence=tries.answer))
-    own = await _own(wire, tries) if greeting.mode == "cluster" else None
-    migrations = told.get("cmdstat_migrate")
+    if greeting.mode != "cluster":
+        return Standing(wire.where, identity(told), greeting.role, None, None)
+    own, migrations = await _own(wire, tries), told.get("cmdstat_migrate")
     return Standing(wire.where, identity(told), greeting.role, own, migrations)
 
 
@@ -70,9 +83,7 @@ def check(before: Sequence[Standing], after: Sequence[Standing]) -> None:
         if one[:3] != later[:3]:
             msg = f"{one.where} changed its role or was replaced while it was scanned"
             raise LostError(msg)
-        if one.own is None or later.own is None:
-            continue
-        if one.served != later.served or one.own.moving:
+        if one.served != later.served or (one.own is not None and one.own.moving):
             msg = f"slots of {one.where} were moving while it was scanned"
             raise MovedError(msg, "run it again when the cluster is not being resharded")
 

@@ -71,7 +71,8 @@ class Work:
     """Commands that are sent in order, how many are sent, and the replies that came so far.
 
     A command is packed when it is sent, not before: a batch may be larger than memory bears twice.
-    With `last_wins`, the keys, the last write of each key must stand whatever is sent again.
+    With `last_wins`, the keys, the last write of each key must stand whatever is sent again; None for
+    a command that writes none.
     `reply_size` is how many bytes a reply is taken for until the first ones have come.
     """
 
@@ -80,12 +81,12 @@ class Work:
     def __init__(
         self,
         commands: Sequence[Command],
-        last_wins: Sequence[bytes] | None = None,
+        last_wins: Sequence[bytes | None] | None = None,
         reply_size: float = 1.0,
     ) -> None:
         """Start with nothing sent."""
         self.commands = commands
-        self.last_wins: Sequence[bytes | None] = last_wins or [None] * len(commands)
+        self.last_wins = last_wins or [None] * len(commands)
         self.reply_size = reply_size
         self.sent = 0
         self.replies: list[Any] = []
