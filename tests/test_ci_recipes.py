@@ -237,7 +237,9 @@ def test_the_deploy_script_warms_and_watches(checkout: Path, script: Run):
     done = script(deploy)
     assert (done.code, len(done.calls)) == (0, 2), done.err
     metrics = checkout / "cachectl_warm.prom"
-    assert 'cachectl_warm_success{profile="production",warm_job="charts"} 1.0' in metrics.read_text()
+    assert (
+        'cachectl_warm_success{profile="production",warm_job="charts"} 1.0' in metrics.read_text()
+    )
     assert metrics.stat().st_mode & 0o777 == 0o644
     assert "Live, as the server counts:" in (checkout / "live.md").read_text()
 
