@@ -142,6 +142,13 @@ def tls_server(started_tls_server: TlsServer) -> TlsServer:
     return started_tls_server
 
 
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Start two workers a core: half of the time a test waits for a server that is silent."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # xdist reads it
+    return 2 * len(os.sched_getaffinity(0))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what needs six processes together on one worker, where tests are given out by group."""
     for item in items:
