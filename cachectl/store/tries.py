@@ -8,9 +8,9 @@ from cachectl.errors import CachectlError, SilenceError
 from cachectl.patience import backoff
 from cachectl.store.errors import is_rejected, is_worth_another_try, may_be_applied
 
-ENOUGH = 0.1
-"""Seconds that a server which said "not now" is left to answer: a write that is sent in the last
-millisecond, and not answered, may be applied."""
+ENOUGH = 0.3
+"""Seconds that a server which said "not now" is left to answer, be it 200 ms away: a write that is sent
+in the last millisecond, and not answered, may be applied."""
 
 
 def _always() -> bool:

@@ -15,6 +15,13 @@ from tests.servers import DEFAULT_VERSION, ServerProcess
 OperatorAt = Callable[..., Operator]
 
 
+@pytest.fixture(autouse=True)
+def commands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run commands without coverage in them: it is slower, and writes on a disk that is full."""
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def server(server: ServerProcess) -> ServerProcess:
     """Give the shared server, with the operator's user."""
