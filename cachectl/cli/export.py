@@ -52,7 +52,8 @@ def export_command(
 ) -> None:
     """Write entries as JSON Lines, which warm reads: a backup, or one half of a copy.
 
-    A FILE is there once it is whole; an export that does not come to its end leaves none.
+    A FILE is there once it is whole; an export that does not come to its end leaves none. Walks the
+    whole keyspace, whatever the namespace.
     """
     wanted = targets(names or [], match, everything=everything, literal=literal, verb="export")
     session = Session(ctx, options.Push(pace, rate, max_latency))

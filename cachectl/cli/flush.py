@@ -54,7 +54,10 @@ def flush_command(
     rate: options.Rate = None,
     max_latency: options.MaxLatency = None,
 ) -> None:
-    """Remove everything in a namespace that is older than now, and prove that it is gone."""
+    """Remove everything in a namespace that is older than now, and prove that it is gone.
+
+    Walks the whole keyspace, whatever the namespace: at least twice.
+    """
     from cachectl.operations.flush import flush
 
     wanted = targets(names or [], match, everything=everything, literal=literal, verb="flush")

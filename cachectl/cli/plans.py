@@ -1,7 +1,7 @@
 """What was said to `warm`, and the plans that it and the settings' jobs make together."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -88,6 +88,19 @@ def plans(options: Options, settings: Settings, server: Server) -> list[Warm]:
         msg = "stdin is named twice"
         raise UsageError(msg)
     return [plan(options, WarmJob("", _requests(options, files), _entries(options, files)), server)]
+
+
+def check_origins(options: Options, plans: Sequence[Warm]) -> None:
+    """Raise `UsageError` for options of an origin where no plan has one: they would change nothing."""
+    said = {
+        "workers": options.workers,
+        "origin-timeout": options.origin_timeout,
+        "origin-concurrency": options.concurrency,
+    }
+    idle = next((name for name, value in said.items() if value is not None), None)
+    if idle is not None and all(plan.origin is None for plan in plans):
+        msg = f"--{idle} is of an origin, and entries have none"
+        raise UsageError(msg, "where the sources are requests: --origin MODULE:CALLABLE")
 
 
 def plan(options: Options, of: WarmJob, server: Server, directory: str = ".") -> Warm:

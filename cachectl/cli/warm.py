@@ -15,7 +15,7 @@ from cachectl.cli.progress import progress
 from cachectl.cli.render import json as as_json
 from cachectl.cli.render import out, text
 from cachectl.cli.session import Session, stdin_bytes
-from cachectl.errors import CachectlError, OutputError
+from cachectl.errors import CachectlError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from cachectl.cli.render.reports.told import Told
@@ -181,15 +181,20 @@ def warm_command(
     rate: options.Rate = None,
     max_latency: options.MaxLatency = None,
 ) -> None:
-    """Load entries, or compute what will be asked for, and prove the hit rate."""
-    from cachectl.cli.plans import Options, plans
+    """Load entries, or compute what will be asked for, and prove the hit rate.
+
+    The proof looks keys up with EXISTS, which the server counts as hits and misses of its own.
+    """
+    from cachectl.cli.plans import Options, check_origins, plans
 
     said = Options.of(locals())
     reports = report or []
     if reports:
         _formats().check(reports)
+        _refuse_beside_plan(plan=plan)
     session = Session(ctx, options.Push(pace, rate, max_latency))
     made = plans(said, session.settings, session.server)
+    check_origins(said, made)
     if plan:
         for one in made:
             _show_plan(session, one)
@@ -209,6 +214,12 @@ def warm_command(
         told += [_unbegun(session, one) for one in made[len(told) :]]
         codes.append(_reported(session, reports, told))
     raise typer.Exit(_worst(codes))
+
+
+def _refuse_beside_plan(*, plan: bool) -> None:
+    if plan:
+        msg = "--report tells of a warm, and --plan does none"
+        raise UsageError(msg, "-o json prints the plan for programs")
 
 
 def _formats() -> Any:
@@ -307,8 +318,15 @@ def _one(session: Session, plan: "Warm") -> "tuple[WarmReport, int]":
         else:
             out.lines(text.warm(report, session.server.address.text))
     if not (report.entries or report.stopped or plan.verify_only):
-        session.warn("the sources hold no entries")
+        session.warn(_nothing(plan, report))
     return report, code
+
+
+def _nothing(plan: "Warm", report: "WarmReport") -> str:
+    """Say why there was nothing to warm."""
+    if report.asked is not None and report.asked.keys:
+        return "of what the sources ask for, nothing was to be warmed here"
+    return "the sources hold no " + ("entries" if plan.origin is None else "requests")
 
 
 def _forgiven(session: Session, run: Any, *, best_effort: bool) -> int:

@@ -31,7 +31,6 @@ HARMFUL = re.compile(
 )
 STEERING = re.compile(r"\x1b\](?!8;)|\x1b\[[0-9;]*[HJ]")
 BIG = 100_000_002
-GB = 1024**3
 
 
 @pytest.fixture(params=NASTY)

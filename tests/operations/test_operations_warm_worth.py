@@ -4,11 +4,13 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cachectl.config.settings import Origin
 from cachectl.errors import UsageError
 from cachectl.models import Request
 from cachectl.operations.warm.plan import Warm
@@ -142,3 +144,11 @@ def test_entries_cannot_be_chosen_among(plan: Warm):
     """Coverage and budget need to know how often a key is asked for."""
     with pytest.raises(UsageError, match="chooses among requests"):
         plan.check()
+
+
+@pytest.mark.parametrize("nothing", [{"coverage": 0.0}, {"budget": 0}])
+def test_nothing_is_no_choice(nothing: dict[str, Any]):
+    """A warm that can do nothing is a mistake, of entries and of requests."""
+    for origin in (None, Origin("m:f")):
+        with pytest.raises(UsageError, match="chooses"):
+            Warm(sources=("r",), origin=origin, **nothing).check()

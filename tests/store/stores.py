@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -114,8 +113,3 @@ async def timed(work: Awaitable[T]) -> tuple[float, T | Exception]:
     except Exception as error:  # noqa: BLE001
         result = error
     return monotonic() - start, result
-
-
-def in_log(server: ServerProcess, text: str) -> bool:
-    """Whether the server's log holds a text."""
-    return text in Path(server.log).read_text(errors="replace")

@@ -125,8 +125,7 @@ def warm(report: "WarmReport", server: str) -> "Iterator[str]":
     if report.stopped:
         yield f"  stopped  {report.stopped}"
     if report.error is not None:
-        hint = f" ({safe(report.error.hint)})" if report.error.hint else ""
-        yield f"  error    {safe(report.error.message)}{hint}"
+        yield f"  error    {safe(report.error.sentence)}"
 
 
 def left_out(asked: "Asked") -> "Iterator[str]":
@@ -192,7 +191,7 @@ def flush(report: "FlushReport", server: str) -> "Iterator[str]":
     if report.stopped:
         yield f"  stopped {report.stopped}"
     if report.error is not None:
-        yield f"  error {safe(report.error.message)}"
+        yield f"  error {safe(report.error.sentence)}"
 
 
 def export(report: "ExportReport", server: str, path: str | None = None) -> "Iterator[str]":
@@ -210,7 +209,7 @@ def export(report: "ExportReport", server: str, path: str | None = None) -> "Ite
     if report.stopped:
         yield f"  stopped {report.stopped}"
     if path is not None and report.error is not None:
-        yield f"  error {safe(report.error.message)}"
+        yield f"  error {safe(report.error.sentence)}"
     if path is not None and not report.whole:
         yield "  no file was written: it would not be whole"
 
@@ -253,7 +252,7 @@ def stats(report: "StatsReport", server: str) -> "Iterator[str]":
     if report.stopped:
         yield f"  stopped {report.stopped}: only what was met until then is counted"
     if report.error is not None:
-        yield f"  error {safe(report.error.message)}"
+        yield f"  error {safe(report.error.sentence)}"
     yield "  SCAN walked the whole keyspace: the more keys, the longer"
 
 

@@ -11,12 +11,11 @@ from cachectl.operations.warm.rank import Ranked
 from cachectl.operations.warm.tally import Tally
 from cachectl.operations.warm.worth import OVERHEAD, memory, worth
 from cachectl.operations.warm.write import expiring
-from cachectl.sources.origins.path import lacking, needs
+from cachectl.sources.origins.path import NO_TARGET, lacking, needs
 from cachectl.store.store import Store
 
 MISSING = Only("missing")
 _NO_PARAMS = "a Python origin is called with params, and this request has only a key"
-_NO_TARGET = "nothing says what to ask the service for: give the origin a path"
 
 
 async def chosen(store: Store, plan: Warm, ranked: Ranked, tally: Tally) -> list[Request]:
@@ -103,7 +102,7 @@ def _unaskable(origin: Origin, needed: Sequence[str], request: Request) -> str |
         return _NO_PARAMS if request.params is None else None
     if request.target:
         return None
-    return lacking(needed, request) if origin.path else _NO_TARGET
+    return lacking(needed, request) if origin.path else NO_TARGET
 
 
 def left_of(budget: int, plan: Warm, requests: Sequence[Request], there: set[bytes]) -> float:

@@ -24,8 +24,7 @@ def mine(keys: Sequence[bytes], part: Part) -> list[bool]:
     """Return which of the keys belong to a part."""
     if part.of == 1:
         return [True] * len(keys)
-    of, place = part.of, part.number - 1
-    return [crc32(key) % of == place for key in keys]
+    return [part_of(key, part.of) == part.number for key in keys]
 
 
 def parse_part(text: str, env: Mapping[str, str]) -> Part:

@@ -106,10 +106,13 @@ class Warm:
         if self.sample == "same" and self.origin is None:
             msg = "the sample 'same' is the ranked requests, and entries are none"
             raise UsageError(msg, "name a file of requests: --verify FILE")
-        if self.origin is None and (self.coverage or self.budget is not None):
-            word = "--coverage" if self.coverage else "--budget"
+        if self.origin is None and (self.coverage, self.budget) != (None, None):
+            word = "--budget" if self.coverage is None else "--coverage"
             msg = f"{word} chooses among requests, and entries are none"
             raise UsageError(msg, "--limit takes the first entries")
+        if 0 in {self.coverage, self.budget}:
+            msg = "a coverage or a budget of 0 chooses nothing"
+            raise UsageError(msg, "to warm nothing, and only measure: --verify-only")
         if self.verify_only and self.sample is None and self.watch is None:
             msg = "there is nothing to verify against"
             raise UsageError(msg, "add --verify FILE")

@@ -10,11 +10,10 @@ from yarl import URL
 from cachectl.config.settings import Origin
 from cachectl.models import Request
 from cachectl.sources.origins.failure import Failure, OriginError
-from cachectl.sources.origins.path import PLACE, lacking, needs
+from cachectl.sources.origins.path import NO_TARGET, PLACE, lacking, needs
 
 _AS_IT_STANDS = ascii_letters + digits + "%/?:@!$&'()*+,;=-._~[]|^`{}\"<>\\"
 """What of a log's target is sent as it was asked: an application may cache by it."""
-_NO_TARGET = "nothing says what to ask the service for: give the origin a path"
 
 
 def url_of(settings: Origin, request: Request) -> URL:
@@ -28,7 +27,7 @@ def url_of(settings: Origin, request: Request) -> URL:
     elif settings.path:
         path = _filled(settings.path, request)
     else:
-        raise OriginError(Failure(_NO_TARGET, of_request=True))
+        raise OriginError(Failure(NO_TARGET, of_request=True))
     # Put together as text, never joined: `//other.host/` stays a path, `http://other.host/` fails.
     url = URL(f"{str(base).rstrip('/')}{path}", encoded=True) if path.startswith("/") else None
     if url is None or url.origin() != base.origin():

@@ -7,6 +7,7 @@ from typing import Final
 from cachectl.models import Request
 
 PLACE: Final = re.compile(r"\{([^{}]+)\}")
+NO_TARGET: Final = "nothing says what to ask the service for: give the origin a path"
 KEY: Final = "key"
 """Stands for the key where no parameter has this name."""
 
