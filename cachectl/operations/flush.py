@@ -55,7 +55,8 @@ class _Account:
     scanned already. `begun` tells
     that a key was, or may have been, removed: from then on work ends with a report. `left` is what the
     last look found.
-    `doubtful` are keys whose UNLINK has no answer: a page or two for each broken walk.
+    `doubtful` are keys whose UNLINK has no answer: a page or two for each broken walk. `refusal` is why
+    no more is asked to go: a refusal that holds for all, as far as can be told until something went.
     """
 
     targets: Sequence[Target]
@@ -67,13 +68,13 @@ class _Account:
     just_settled: dict[str, set[bytes]] = field(default_factory=dict)
     exact: bool = True
     begun: bool = False
-    primaries: int = 1
     passes: int = 0
     found: int = 0
     left: int | None = None
     proven: bool = False
     refused: set[bytes] = field(default_factory=set)
     doubtful: set[bytes] = field(default_factory=set)
+    refusal: CachectlError | None = None
     errors: list[Problem] = field(default_factory=list)
     error: CachectlError | None = None
 
@@ -103,7 +104,7 @@ class _Account:
         return chosen
 
     def settle(self, page: Page) -> None:
-        """Enter what became of the keys of a page; raise our error when it says more than of one key.
+        """Enter what became of the keys of a page, and whether that says more than of one key.
 
         A key without an answer is met again by the next walk if it is still there.
         """
@@ -129,7 +130,7 @@ class _Account:
                 self.matched[name] -= 1  # never asked to go, or "not now"
         whole = next((r for r in refusals if isinstance(r, ReadOnlyServerError)), None)
         if whole is not None or (refusals and not self.begun):
-            raise whole or refusals[0]
+            self.refusal = self.refusal or whole or refusals[0]
 
     def _removed(self, count: int, node: str) -> None:
         self.deleted += count
@@ -212,8 +213,7 @@ async def flush(
     try:
         await until(stop, work())
     except CachectlError as error:
-        elsewhere = account.primaries > 1 and account.in_flight  # may have been removed there
-        if not (account.begun or elsewhere):
+        if not account.begun:
             raise
         account.error = error
     report = _report(account, start, stop.reason, must_be_empty=until_empty, must_match=must_match)
@@ -241,7 +241,6 @@ async def _prove(
     account.proven = False
     for _ in range(PROOFS):
         server = await _identity(store)
-        account.primaries = len(server or ())
         await _pass(store, targets, account, stop, observe, server)
         if stop.is_set():
             return
@@ -274,11 +273,32 @@ async def _pass(
     observe: Observer,
     server: Identity | None,
 ) -> None:
-    """Walk and unlink until one walk was unbroken; `server` is who it was at the start."""
+    """Walk and unlink until one walk was unbroken; `server` is who it was at the start.
+
+    A refusal ends the walk once all that is on its way is answered, at other nodes too: if anything was
+    removed meanwhile it does not hold for all, and another walk goes on.
+    """
+    await _walk(store, targets, account, stop, observe, server)
+    refusal, account.refusal = account.refusal, None
+    if refusal is None:
+        return
+    if isinstance(refusal, ReadOnlyServerError) or not account.begun:
+        raise refusal
+    await _walk(store, targets, account, stop, observe, server)
+
+
+async def _walk(
+    store: Store,
+    targets: Sequence[Target],
+    account: _Account,
+    stop: Stop,
+    observe: Observer,
+    server: Identity | None,
+) -> None:
     account.begin_pass()
 
     def going() -> bool:
-        return not stop.is_set()
+        return account.refusal is None and not stop.is_set()
 
     walk = store.unlink_pages(pattern(targets), account.choose, going)
     async with aclosing(walk) as pages:

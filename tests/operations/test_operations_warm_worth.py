@@ -17,7 +17,8 @@ from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.preview import preview
 from cachectl.operations.warm.worth import OVERHEAD, chosen, curve, memory, promise, worth
 from cachectl.reports import PlanPoint
-from tests.operations.operating import lines, origin
+from tests.operations.operating import lines
+from tests.operations.operating import origin as an_origin
 
 
 def ranked(*counts: int, sizes: Sequence[int | None] = ()) -> list[Request]:
@@ -117,7 +118,7 @@ def test_a_preview_ranks_and_asks_nobody(tmp_path: Path):
     source = lines(
         tmp_path / "r.jsonl", {"key": "a", "count": 3}, {"key": "b"}, {"key": "a"}, b"bad"
     )
-    plan = Warm(sources=(str(source),), origin=origin("not_there"), limit=1, job="j")
+    plan = Warm(sources=(str(source),), origin=an_origin("not_there"), limit=1, job="j")
     report = asyncio.run(preview(plan, None))  # type: ignore[arg-type]
     assert (report.job, report.asked.requests, report.asked.keys, report.asked.bad) == (
         "j",
@@ -146,9 +147,9 @@ def test_entries_cannot_be_chosen_among(plan: Warm):
         plan.check()
 
 
+@pytest.mark.parametrize("origin", [None, Origin("m:f")])
 @pytest.mark.parametrize("nothing", [{"coverage": 0.0}, {"budget": 0}])
-def test_nothing_is_no_choice(nothing: dict[str, Any]):
+def test_nothing_is_no_choice(origin: Origin | None, nothing: dict[str, Any]):
     """A warm that can do nothing is a mistake, of entries and of requests."""
-    for origin in (None, Origin("m:f")):
-        with pytest.raises(UsageError, match="chooses"):
-            Warm(sources=("r",), origin=origin, **nothing).check()
+    with pytest.raises(UsageError, match="chooses"):
+        Warm(sources=("r",), origin=origin, **nothing).check()
