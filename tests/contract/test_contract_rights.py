@@ -67,7 +67,7 @@ def test_without_its_slots_a_cluster_is_4_and_tells_the_rule(run: Run, sharded: 
 def test_what_others_removed_before_one_primary_refused_is_reported(
     run: Run, sharded: Sharded, cluster: Cluster
 ):
-    """1, and what the others removed to the key; 4 with nothing on stdout means that nothing was done."""
+    """1, and what the others removed, to the key; or 4 with nothing on stdout, and nothing was done."""
     cluster.fill("n:", 3000)
     let(sharded, SLOTS, "+cluster|nodes", *RIGHTS["flush"])
     sharded.primaries()[0].raw("ACL", "SETUSER", USER, "-unlink")
