@@ -118,7 +118,9 @@ class CacheClient:
             borne.backoff,
             worth_it=self._worth_another_try,
         )
-        self._store = open_store(server, patience, start_embedded=True)
+        self._store = open_store(
+            server, patience, start_embedded=True, connections=server.client.pool_size
+        )
         self._enabled = server.cache.enabled
         self._closed = False
         self._breaker = Breaker(BREAKER_THRESHOLD, BREAKER_PAUSE, monotonic)

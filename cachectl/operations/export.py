@@ -155,6 +155,7 @@ class _Export:
         self._sink = sink
         self._account = account
         self._others: list[bytes] = []  # keys of other types than string, to be asked for by DUMP
+        self._torn: list[bytes] = []  # keys of strings that are to be asked for again
 
     async def run(self) -> None:
         """Walk until the server behind the last value is the one that the walk began on.
@@ -163,23 +164,23 @@ class _Export:
         """
         for _ in range(PROOFS):
             server = await self._walk()
-            if self._stop.is_set() or await self._store.identity() == server:
+            if self._stop.is_set() or await self._store.standing() == server:
                 return
             self._account.begin_anew()
         msg = f"{PROOFS} walks were followed by another server than they began on"
         raise UnreachableError(msg, "keys may be missing: run it again when the server is stable")
 
-    async def _walk(self) -> tuple[str | None, ...]:
-        """Carry what one walk finds; return the identity of the server it (last) began on."""
+    async def _walk(self) -> tuple[object, ...]:
+        """Carry what one walk finds; return the standing of the server it (last) began on."""
         store, stop = self._store, self._stop
-        server = await store.identity()
-        self._others = []
+        server = await store.standing()
+        self._others, self._torn = [], []
         walk = store.length_pages(self._pattern, self._choose, lambda: not stop.is_set())
         async with aclosing(walk) as pages, store.reader() as reader:
             async for page in pages:
                 if page.anew:
                     self._account.begin_anew()
-                    server = await store.identity()
+                    server = await store.standing()
                 await self._ask(reader, page)
                 if stop.is_set():
                     break
@@ -197,7 +198,7 @@ class _Export:
         """Ask for the values of a page's keys, and take those that have come meanwhile."""
         for keys, size in _groups(*self._strings(page)):
             await self._send(reader, Reading(keys, size), size)
-        await self._ask_others(reader)
+        await self._ask_again(reader)
 
     async def _send(self, reader: Reader, reading: Reading, size: float) -> None:
         """Ask for a group, and take those that have come meanwhile; a huge value comes alone."""
@@ -226,10 +227,15 @@ class _Export:
                 sizes.append(length if isinstance(length, int) else VALUE)
         return strings, sizes
 
-    async def _ask_others(self, reader: Reader) -> None:
-        """Ask for the values that are no strings; more of them may show meanwhile."""
-        while self._others and not self._stop.is_set():
+    async def _ask_again(self, reader: Reader) -> None:
+        """Ask for the values that are no strings, or were torn; more of them may show meanwhile."""
+        while (self._others or self._torn) and not self._stop.is_set():
+            torn, self._torn = self._torn, []
+            for keys, size in _groups(torn, [VALUE] * len(torn)):
+                await self._send(reader, Reading(keys, size), size)
             others, self._others = self._others, []
+            if not others:
+                continue
             told = (await self._store.sizes(others)).replies
             sizes = [size if isinstance(size, int) else VALUE for size in told]
             for keys, size in _groups(others, sizes):
@@ -238,8 +244,8 @@ class _Export:
     async def _finish(self, reader: Reader) -> None:
         """Take the values that are still on their way."""
         await self._take(await reader.land())
-        while self._others:
-            await self._ask_others(reader)
+        while self._others or self._torn:
+            await self._ask_again(reader)
             await self._take(await reader.land())
 
     async def _take(self, settled: list[Reading]) -> None:
@@ -255,7 +261,8 @@ class _Export:
     async def _write(self, reading: Reading) -> None:
         values, ends = reading.found()
         keys: Sequence[bytes] = reading.keys
-        if set(map(type, values)) != {bytes} or not set(map(type, ends)) <= {float, type(None)}:
+        whole = set(map(type, values)) == {bytes} and set(map(type, ends)) <= {float, type(None)}
+        if not whole or reading.outcomes.resent:
             keys, values, ends = self._carried(reading, values, ends)
         if len(keys) == 1 and len(values[0]) > LONG:
             parts = long_line(keys[0], values[0], ends[0], dump=reading.dump)
@@ -272,7 +279,7 @@ class _Export:
     ) -> tuple[list[bytes], list[bytes], list[float | None]]:
         """Return what there is to write, and note what there is not."""
         rows = []
-        for key, value, end in zip(reading.keys, values, ends, strict=True):
+        for place, (key, value, end) in enumerate(zip(reading.keys, values, ends, strict=True)):
             refused = next((it for it in (value, end) if isinstance(it, CachectlError)), None)
             if isinstance(value, WrongTypeError):
                 self._others.append(key)
@@ -281,6 +288,8 @@ class _Export:
             elif isinstance(value, Unanswered) or isinstance(end, Unanswered):
                 if reading.outcomes.error is None:  # else that error ends it all
                     self._account.fail(key, NEVER, "connection_lost")
+            elif reading.torn(place):
+                (self._others if reading.dump else self._torn).append(key)
             elif value is not None and end is not False:  # else it has gone meanwhile
                 rows.append((key, value, end))
         return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]

@@ -108,6 +108,7 @@ class _Account:
 
         A key without an answer is met again by the next walk if it is still there.
         """
+        self.exact = self.exact and page.exact
         self.in_flight.difference_update(page.keys)
         self.just_settled[page.node] = set()
         if set(map(type, page.replies)) == {int}:

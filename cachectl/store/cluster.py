@@ -97,7 +97,9 @@ class Cluster:
         self._pools: list[Pool] = []  # by CRC16, of which a slot is the lower bits
         self._served: list[Pool] = []
         self._told: list[Served] = []
+        self.version = 0
         self._refreshing: asyncio.Task[None] | None = None
+        self._told_by: Node | None = None
 
     @classmethod
     def of(cls, pool: Pool) -> Self:
@@ -144,6 +146,7 @@ class Cluster:
         """Return the node that a node refers to; MOVED is for good, ASK for once."""
         pool = self._pool_of((redirect.host, redirect.port))
         if not redirect.asks:
+            self.version += self._pools[redirect.slot] is not pool
             for crc in range(redirect.slot, CRCS, SLOTS):
                 self._pools[crc] = pool
             if pool not in self._served:
@@ -154,6 +157,11 @@ class Cluster:
         """Return the primaries that serve slots, as they are now."""
         await self.refresh(silence)
         return list(self._served)
+
+    @property
+    def losses(self) -> int:
+        """How many connections to its primaries were lost."""
+        return sum(pool.losses for pool in self._shards.values())
 
     @property
     def layout(self) -> object:
@@ -195,14 +203,21 @@ class Cluster:
             raise LostError(msg) from None  # `close` has cancelled that, nobody this task
 
     async def _refresh(self, silence: float) -> None:
+        """Ask the primaries in turn: one that is cut off from the others is not believed twice."""
         nodes = [shard.primary for shard in self._shards]
         replicas = [node for shard in self._shards for node in shard.nodes if node not in nodes]
+        if self._told_by in nodes:
+            after = nodes.index(self._told_by) + 1
+            nodes = nodes[after:] + nodes[:after]
         known = dict.fromkeys((*nodes, *replicas, *self._seeds))
         asking = [self._asking(node, silence) for node in known]
-        self._enter(await first_answer(asking, "nodes of the cluster"))
+        self._told_by, served = await first_answer(asking, "nodes of the cluster")
+        self._enter(served)
 
-    def _asking(self, node: Node, silence: float) -> Callable[[], Awaitable[list[Served]]]:
-        async def ask() -> list[Served]:
+    def _asking(
+        self, node: Node, silence: float
+    ) -> Callable[[], Awaitable[tuple[Node, list[Served]]]]:
+        async def ask() -> tuple[Node, list[Served]]:
             server = self._server._replace(address=self.address(node))
             wire = await Connector(server, access=self._access).connect(silence)
             try:
@@ -218,7 +233,7 @@ class Cluster:
             if not served:
                 msg = f"{wire.where} knows of no node that serves slots: is the cluster made?"
                 raise UnreachableError(msg)
-            return served
+            return node, served
 
         return ask
 
@@ -232,6 +247,7 @@ class Cluster:
         slots = [pools[0]] * SLOTS
         for one, pool in zip(served, pools, strict=True):
             slots[one.start : one.end + 1] = [pool] * (one.end + 1 - one.start)
+        self.version += self._pools[:SLOTS] != slots
         self._pools = slots * (CRCS // SLOTS)
         self._served = list(dict.fromkeys(pools))
 

@@ -1,6 +1,8 @@
 """Bulk work over all nodes: each command goes down the lane of the node that serves its key."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 
 from cachectl.errors import CachectlError, NotReadyError
 from cachectl.store.detour import Detour, astray, first_redirect, give_up, is_astray, leave_off
@@ -69,15 +71,24 @@ class Lanes:
         self._tries = tries
         self._lanes: dict[Pool, Lane] = {}
         self._on_their_way: list[tuple[Sent, set[Work]]] = []
+        self._version = 0
 
     async def send(self, sent: Sent, keys: list[bytes], *, last_wins: bool = False) -> list[Sent]:
-        """Send the commands for `keys`; return what is settled by now, in the order of sending."""
+        """Send the commands for `keys`; return what is settled by now, in the order of sending.
+
+        Where slots have moved since, what is on its way is waited for: a write that is sent again must
+        not come to a node behind a later one, that went to another while the slot was there.
+        """
         sent.command_keys, sent.last_wins = keys, keys if last_wins else None
         try:
             topology = await self._find()
         except CachectlError as error:
             sent.outcomes.error = error
             return [sent]
+        before: list[Sent] = []
+        while self._version != topology.version:
+            self._version = topology.version
+            before += await self.land()
         works = []
         for node, places in topology.split(keys):
             whole = len(places) == len(keys)
@@ -89,17 +100,16 @@ class Lanes:
         settled = []
         for node, work in works:
             settled += await (await self._lane(node)).send(work)
-        return await self._finished(self._whole(settled))
+        return before + await self._finished(self._whole(settled))
 
     async def land(self) -> list[Sent]:
         """Wait for all replies, and return what is settled with them."""
         return await self._finished(await self._landed())
 
     async def _landed(self) -> list[Sent]:
-        settled = []
-        for lane in self._lanes.values():
-            settled += await lane.land()
-        return self._whole(settled)
+        """Wait for all lanes together: each has the whole patience for its node."""
+        landing = (lane.land() for lane in self._lanes.values())
+        return self._whole(list(chain.from_iterable(await asyncio.gather(*landing))))
 
     async def _finished(self, whole: list[Sent]) -> list[Sent]:
         """Return what is settled once it was at the node that serves it, and is explained."""

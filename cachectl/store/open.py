@@ -15,6 +15,9 @@ from cachectl.store.tries import Patience
 START_TIMEOUT = 10.0
 """Seconds that the embedded server may take to start and load its data."""
 
+CONNECTIONS = 10
+"""Connections of a command to a node: a walk holds one, and asks for others on its way."""
+
 Announce = Callable[[str], None]
 
 
@@ -57,19 +60,20 @@ def open_store(
     start_embedded: bool,
     announce: Announce | None = None,
     pace: Pace | None = None,
+    connections: int = CONNECTIONS,
 ) -> Store:
     """Return a store on `server`; nothing is opened before its first command.
 
-    `start_embedded` lets an embedded server be started, which is told to `announce` once.
+    `start_embedded` lets an embedded server be started, which is told to `announce` once. At most so
+    many `connections` are open to each node.
     """
     finder: Finder | None = None
     if server.address.kind == "embedded":
         finder = _EmbeddedServer(server.address.path, announce, start=start_embedded)
-    return Store(_topology(server, finder), server, patience, pace)
+    return Store(_topology(server, finder, connections), server, patience, pace)
 
 
-def _topology(server: Server, finder: Finder | None) -> Topology:
-    size = server.client.pool_size
+def _topology(server: Server, finder: Finder | None, size: int) -> Topology:
     if server.address.kind == "cluster":
         from cachectl.store.cluster import Cluster
 

@@ -25,6 +25,8 @@ class Pool:
         self.size = size
         self.connected = False
         """Whether any wire ever stood."""
+        self.losses = 0
+        """How many wires the server closed, or kept silent on: it may have been restarted."""
         self._closed = False
 
     async def tries(self, patience: Patience) -> Tries:
@@ -75,6 +77,7 @@ class Pool:
 
     def _drop(self, wire: Wire) -> None:
         """Close a wire that broke, or was left in the middle: its server may not be the one any more."""
+        self.losses += wire.broken
         wire.drop()
         self.connector.doubt()
 

@@ -54,6 +54,11 @@ class Reading(Sent):
             return values, [sent_at + life / 1000 for life in lives]
         return values, [self._end(2 * place + 1, life) for place, life in enumerate(lives)]
 
+    def torn(self, place: int) -> bool:
+        """Whether one was asked again of the value and the life of a key: they may be of two values."""
+        resent = self.outcomes.resent
+        return (2 * place in resent) != (2 * place + 1 in resent)
+
     def _end(self, place: int, life: Any) -> Any:
         left = seconds_left(life) if isinstance(life, int) else life
         if isinstance(left, float):

@@ -60,13 +60,14 @@ class Page(NamedTuple):
 
     A reply is `UNKNOWN` where the connection broke, `UNSENT` where the server said "not now": the cycle
     that follows meets these keys again. `anew`: a broken cycle begins again; this page holds no key.
-    `node` is the server that it is from.
+    `node` is the server that it is from. Not `exact`: a verb was sent again that may have been applied.
     """
 
     keys: list[bytes]
     replies: list[Any]
     anew: bool = False
     node: str = ""
+    exact: bool = True
 
 
 async def pages(

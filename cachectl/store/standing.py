@@ -24,7 +24,8 @@ class MovedError(LostError):
 class Standing(NamedTuple):
     """A server's run, data set and role as far as it tells: a user may lack INFO, not HELLO.
 
-    `own` is what a node of a cluster says that it serves; None where it is no cluster, or denied.
+    `own` is what a node of a cluster says that it serves, `others` what it says of the others; None and
+    nothing where it is no cluster, or denied.
     `migrations` counts the MIGRATE that a node of a cluster has executed, as INFO says it.
     """
 
@@ -33,6 +34,7 @@ class Standing(NamedTuple):
     role: str | None
     own: Member | None
     migrations: str | None
+    others: tuple[Member, ...] = ()
 
     @property
     def served(self) -> object:
@@ -41,7 +43,11 @@ class Standing(NamedTuple):
 
 
 async def standings(wires: Sequence[Wire], tries: Tries) -> list[Standing]:
-    """Ask each server who it is; raise `NotReadyError` when some slots are served by none of them."""
+    """Ask each server who it is.
+
+    Raises `NotReadyError` when some slots are served by none of them, or, as one of them sees it, by
+    another node: one that was replaced while it was cut off from the others says that they are its own.
+    """
     asking = (_standing(wire, tries) for wire in wires)  # together: each answer may be far away
     found = unbroken(await asyncio.gather(*asking, return_exceptions=True))
     own = [one.own for one in found if one.own is not None]
@@ -49,6 +55,13 @@ async def standings(wires: Sequence[Wire], tries: Tries) -> list[Standing]:
     if own and len(own) == len(found) and served != SLOTS:
         msg = f"{abs(SLOTS - served)} slots of the cluster are served by no primary, or by two"
         raise NotReadyError(msg)
+    ours = {member.id for member in own}
+    for one in found:
+        for other in one.others:
+            if other.served and other.id not in ours:
+                said = f"{other.address} serves slots, says {one.where}"
+                msg = f"the nodes of the cluster disagree: {said}"
+                raise NotReadyError(msg)
     return found
 
 
@@ -66,15 +79,12 @@ async def _standing(wire: Wire, tries: Tries) -> Standing:
     greeting = Greeting.told(await wire.call(b"HELLO", b"2", silence=tries.answer))
     if greeting.mode != "cluster":
         return Standing(wire.where, identity(told), greeting.role, None, None)
-    own, migrations = await _own(wire, tries), told.get("cmdstat_migrate")
-    return Standing(wire.where, identity(told), greeting.role, own, migrations)
-
-
-async def _own(wire: Wire, tries: Tries) -> Member | None:
-    """Return what a node says of itself: it alone knows what is moving."""
     reply = await wire.call(b"CLUSTER", b"NODES", silence=tries.answer)
-    told = members(reply) if isinstance(reply, bytes) else []
-    return next((member for member in told if member.myself), None)
+    nodes = members(reply) if isinstance(reply, bytes) else []
+    own = next((node for node in nodes if node.myself), None)  # it alone knows what is moving
+    others = tuple(node for node in nodes if not node.myself)
+    migrations = told.get("cmdstat_migrate")
+    return Standing(wire.where, identity(told), greeting.role, own, migrations, others)
 
 
 def check(before: Sequence[Standing], after: Sequence[Standing]) -> None:

@@ -251,7 +251,7 @@ class Store(Told):
             lost = LostError(
                 "every connection broke on removing a key: whether it is gone is unknown"
             )
-        return page._replace(replies=replies), lost
+        return page._replace(replies=replies, exact=not outcomes.resent), lost
 
     async def fact_pages(
         self,

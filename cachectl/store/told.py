@@ -81,6 +81,14 @@ class Told(Nodes):
         told = [await self._identity(node) for node in await self._primaries()]
         return tuple(sorted(told, key=str))  # a slot that moves changes the order of the nodes
 
+    async def standing(self) -> tuple[object, ...]:
+        """Return what equals a later one only if no server was restarted or replaced in between.
+
+        Where one does not tell who it is, each connection that is lost makes a difference.
+        """
+        told = await self.identity()
+        return (*told, self._topology.losses) if None in told else told
+
     async def _settle(self) -> None:
         """Wait until no failover is under way: what is asked of the old primary is worth nothing."""
         topology = await self._known()

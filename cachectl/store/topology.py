@@ -53,6 +53,14 @@ class Topology(Protocol):
         """Return the nodes that together hold every key once, as they are now."""
 
     @property
+    def version(self) -> int:
+        """A number that counts on whenever a slot was found to be at another node than before."""
+
+    @property
+    def losses(self) -> int:
+        """How many connections the nodes have closed by now, or kept silent on."""
+
+    @property
     def layout(self) -> object:
         """What equals another layout if each slot is served by the same node, as told last."""
 
@@ -70,6 +78,7 @@ class Standalone:
     """One node for everything: by TCP, TLS or Unix socket, the embedded one, or Sentinel's primary."""
 
     sharded = False
+    version = 0
 
     def __init__(self, pool: Pool) -> None:
         """Take the pool of the one node."""
@@ -121,6 +130,11 @@ class Standalone:
         """Return the one node, which is looked for anew: one that was replaced may still answer."""
         self.pool.connector.doubt()
         return [self.pool]
+
+    @property
+    def losses(self) -> int:
+        """How many connections were lost."""
+        return self.pool.losses
 
     @property
     def layout(self) -> None:

@@ -87,8 +87,8 @@ class Wire:
     """A connection whose replies are read in the order of its commands.
 
     `where` is the server as people know it, `silence` below is always in seconds. With `follows`, the
-    server is a primary that another may take the place of: `demoted` tells that this has happened, and
-    its READONLY is "not now".
+    server is a primary that another may take the place of: `demoted` tells that this has happened, as
+    its READONLY says, which is "not now", or may have happened: it is cut off from the others.
     """
 
     __slots__ = (
@@ -124,6 +124,8 @@ class Wire:
             self.demoted = True
             msg = f"{self.where} has become a replica: another is, or will be, the primary"
             return NotReadyError(msg)
+        if self.follows and text.startswith("CLUSTERDOWN"):
+            self.demoted = True
         if isinstance(error, RedirectError):
             error.host = error.host or self.address.host
         return error
@@ -137,9 +139,13 @@ class Wire:
             or self._parser.has_data()
             # StreamReader has no public look at unread bytes; a test names this attribute if it goes
             or self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 no public look at unread bytes
-            or self._reader.at_eof()
-            or self._writer.is_closing()  # the peer's reset is no end of file
+            or self.broken
         )
+
+    @property
+    def broken(self) -> bool:
+        """Whether the server has hung up, or was given up; not one that was left in the middle."""
+        return self._reader.at_eof() or self._writer.is_closing()  # a reset is no end of file
 
     async def call(self, *command: bytes, silence: float, limit: int | None = None) -> Any:
         """Send one command and return its reply; an error reply is returned, not raised.

@@ -22,7 +22,7 @@ from cachectl.sources.lines import entry_batches
 from cachectl.store.store import Store
 from tests.conftest import FreshServer, ServerOf
 from tests.operations.operating import run, silent, user_with, warmed
-from tests.proxies import Chunk, Proxy, Step, cut_after, random_cuts
+from tests.proxies import CUT, Chunk, Proxy, Step, cut_after, random_cuts
 from tests.servers import ServerProcess, binaries
 
 AGE = {"redis-6.2": 0, "redis-7.0": 1, "valkey-8.1": 2, "valkey-9.1": 3}
@@ -345,6 +345,34 @@ def test_a_cut_of_the_values_connection_is_not_seen(server: ServerProcess):
     assert len(kept.entries) == 3000
 
 
+@pytest.mark.parametrize("dumped", [False, True])
+def test_a_value_does_not_get_the_life_of_the_next_one(server: ServerProcess, dumped: bool):
+    """The value is answered, the line cut before its life is, and the key overwritten, for ever."""
+    add = "SADD" if dumped else "SET"
+    server.raw(add, "n:a", '"old"')
+    server.raw("EXPIRE", "n:a", 60)
+    cut: list[int] = []
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        at = chunk.data.find(b'"old"')
+        if chunk.direction == "up" or at < 0 or cut:
+            yield chunk.data
+            return
+        cut.append(at)
+        end = chunk.data.index(b"\r\n:", at) + 2  # the life follows
+        yield chunk.data[:end]
+        server.raw("DEL", "n:a")
+        server.raw(add, "n:a", '"new"')
+        yield CUT
+
+    with Proxy(server, plan) as proxy:
+        report, kept = exported(proxy, b"n")
+    assert cut
+    assert (report.exit_code, report.entries, report.failed) == (0, 1, 0)
+    entry = kept.entries[b"n:a"]
+    assert (b"new" in entry.value, entry.expires_at) == (True, None)
+
+
 def test_a_restart_in_the_middle_begins_anew_and_is_told(fresh_server: FreshServer):
     """Its data came back from the disk: all keys are there at the end, some twice."""
     server = fresh_server()
@@ -365,11 +393,16 @@ def test_a_restart_in_the_middle_begins_anew_and_is_told(fresh_server: FreshServ
     assert len(kept.entries) == 20_000
 
 
+@pytest.mark.parametrize("tells", [True, False])
 def test_a_server_replaced_after_the_walk_is_no_short_list(
-    fresh_server: FreshServer, monkeypatch: pytest.MonkeyPatch
+    fresh_server: FreshServer, monkeypatch: pytest.MonkeyPatch, tells: bool
 ):
-    """The last values are still on their way when it comes back with what it had saved."""
-    server = fresh_server()
+    """The last values are still on their way when it comes back with what it had saved.
+
+    Where INFO is denied, a connection that was lost is as good as a restart.
+    """
+    denied = () if tells else ("-info",)
+    server = fresh_server("--user", "u", "on", ">secret", "~*", "+@all", *denied)
     server.fill("n:", 500)
     server.raw("SAVE")
     finish = room._Export._finish
@@ -386,7 +419,7 @@ def test_a_server_replaced_after_the_walk_is_no_short_list(
         await finish(self, reader)
 
     monkeypatch.setattr(room._Export, "_finish", late)
-    report, kept = exported(server, b"n")
+    report, kept = exported(server, b"n", user="u")
     assert (report.exit_code, report.restarts) == (0, 1)
     assert len(kept.entries) == 500
 

@@ -420,6 +420,30 @@ def test_a_group_that_is_refused_and_then_lost_one_by_one_is_no_clean_pass(serve
     assert (report.remaining, report.written_meanwhile) == (None, None)
 
 
+def test_keys_that_went_one_by_one_and_were_sent_again_are_not_counted_exactly(
+    server: ServerProcess,
+):
+    """UNLINK is denied, and the line cut when DEL has removed all: most are told as not there, later."""
+    server.fill("a:", 40)
+    user = user_with(server, "~*", "+@all", "-unlink")
+    cut: list[int] = []
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        if chunk.direction == "down" and chunk.data.startswith(b":1\r\n:1") and not cut:
+            cut.append(1)
+            yield chunk.data[:8]
+            yield CUT
+        else:
+            yield chunk.data
+
+    with Proxy(server, plan) as proxy:
+        report = flushed(proxy, b"a", user=user)
+    assert cut
+    assert (report.exit_code, report.matched, server.raw("DBSIZE")) == (0, 40, 0)
+    assert report.deleted < 40
+    assert not report.deleted_exact
+
+
 def test_refused_keys_are_met_again_and_counted_once_when_a_pass_begins_anew(
     server: ServerProcess,
 ):

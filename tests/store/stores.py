@@ -40,7 +40,7 @@ def store_on(
         tls=tls or Tls(),
         client=ClientSettings(pool_size=pool_size),
     )
-    return open_store(server, patience, start_embedded=False)
+    return open_store(server, patience, start_embedded=False, connections=pool_size)
 
 
 def run(

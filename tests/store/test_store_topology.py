@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cachectl.config.secrets import Credentials, Secret
-from cachectl.errors import ConfigError, LostError, UnreachableError
-from cachectl.models import Entry
+from cachectl.errors import ConfigError, LostError, NotReadyError, UnreachableError
+from cachectl.models import Entries, Entry
 from cachectl.store.cluster import Cluster
 from cachectl.store.detour import Detour, Stray
 from cachectl.store.errors import RedirectError
@@ -22,6 +22,7 @@ from cachectl.store.scan import Page
 from cachectl.store.store import Store
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Wire
+from cachectl.store.writer import Writing
 from cachectl.store.writing import write_command
 from tests import clusters
 from tests.members import wait_until
@@ -217,6 +218,114 @@ def test_many_nodes_far_away_are_asked_side_by_side(
 
     # twice the slots, once a greeting at the most, twice three questions; one after the other: 26
     assert run(cluster.url, work) < 20 * 0.1
+
+
+@pytest.fixture(scope="module")
+def one_apart() -> Iterator[clusters.Cluster]:
+    """A cluster whose first primary hears nothing of the others any more, and was replaced by them."""
+    with clusters.Cluster() as cluster:
+        for server in cluster.servers:
+            server.config = (*server.config, "--enable-debug-command", "yes")
+        cluster.start()
+        first = cluster.servers[0]
+        heir = cluster.replica_of(first)
+        first.raw("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-2")
+        wait_until("a new primary", lambda: heir.replicates is None and heir.slots())
+        witness = cluster.servers[1]
+        wait_until("all others to know", lambda: len(witness.view()) and not apart(witness, first))
+        yield cluster
+
+
+def apart(witness: clusters.Node, first: clusters.Node) -> bool:
+    """Whether a node still takes another for the primary of its slots."""
+    return any(row.slots for row in witness.view() if row.id == first.id)
+
+
+def in_first_slots(cluster: clusters.Cluster, count: int) -> list[bytes]:
+    """Return keys whose slots were those of the first primary."""
+    names = (b"k%d" % i for i in range(100 * count))
+    return [name for name in names if cluster.slot_of(name) in clusters.SLOTS[0]][:count]
+
+
+def test_a_primary_that_is_cut_off_from_the_others_is_not_believed(
+    one_apart: clusters.Cluster,
+) -> None:
+    """It is asked first, says that it serves what it served, and holds none of what is written now."""
+    first = one_apart.servers[0]
+    heir = next(node for node in one_apart.servers[3:] if node.replicates is None)
+    keys = in_first_slots(one_apart, 50)
+    assert first.slots() == heir.slots() == set(clusters.SLOTS[0])
+    for key in keys:
+        heir.raw("SET", key, "1")
+
+    async def found(store: Store) -> list[bytes]:
+        async with aclosing(store.pages(b"k*")) as pages:
+            return [key async for page in pages for key in page.keys]
+
+    async def set_one(store: Store) -> bool:
+        return await store.set(keys[0], b"2")
+
+    assert sorted(run(first.url, found)) == sorted(keys)
+    assert run(first.url, set_one)
+    assert heir.raw("GET", keys[0]) == b"2"
+
+
+def test_nodes_that_disagree_prove_nothing(
+    one_apart: clusters.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody but the one that is cut off were ever asked for the slots."""
+
+    async def walk(store: Store) -> None:
+        await store._known()
+        monkeypatch.setattr(Cluster, "refresh", nothing)
+        async with aclosing(store.pages()) as pages:
+            assert [page async for page in pages]
+
+    async def nothing(_cluster: Cluster, _silence: float) -> None:
+        pass
+
+    with pytest.raises(NotReadyError, match="the nodes of the cluster disagree"):
+        run(one_apart.servers[0].url, walk, HASTY)
+
+
+def test_a_write_that_is_sent_again_does_not_overtake_one_that_went_elsewhere(
+    cluster: clusters.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is lost on its way, the slot goes and comes back: the second stands, on either node."""
+    send = Wire.send
+    lost: list[Wire] = []
+
+    async def lossy(wire: Wire, packed: bytes, count: int, *, silence: float) -> None:
+        if b"first" in packed and not lost:
+            lost.append(wire)
+            wire._pending += count
+        else:
+            await send(wire, packed, count, silence=silence)
+
+    monkeypatch.setattr(Wire, "send", lossy)
+    slot = cluster.slot_of(b"k")
+    here = cluster.owner_of(slot)
+    there = next(node for node in cluster.primaries() if node is not here)
+
+    async def work(store: Store) -> None:
+        batches = [
+            Writing(Entries.of([Entry(b"k", value, None)]), only_missing=False)
+            for value in (b"first", b"second")
+        ]
+        async with store.writer() as writer:
+            await writer.send(batches[0])
+            cluster.move_slot(slot, there)
+            await store.writable()  # a look at the slots, as for a lock that is renewed meanwhile
+            sending = asyncio.create_task(writer.send(batches[1]))
+            await asyncio.sleep(0.1)
+            cluster.move_slot(slot, here)
+            lost[0]._writer.transport.abort()
+            await sending
+            await writer.land()
+        assert [batch.outcomes.replies for batch in batches] == [[True], [True]]
+
+    run(cluster.url, work)
+    assert here.raw("GET", "k") == b"second"
 
 
 def test_a_node_keeps_its_one_pool_when_it_takes_over_slots() -> None:

@@ -40,6 +40,11 @@ _NOT_LOOKED_AT = {"connection", "locked"}
 _REPLACED = (
     "the server was restarted or replaced while it was warmed: entries written before may be gone"
 )
+_UNTOLD = (
+    "a connection was lost, and the server does not tell whether it was restarted:"
+    " entries written before may be gone"
+)
+_LET_IT_TELL = "allow the user INFO (+info), or prove it: --verify FILE"
 
 
 def _unsaid(_line: str) -> None:
@@ -148,7 +153,7 @@ async def _meet(store: Store, plan: Warm, tally: Tally) -> None:
             raise
     if not (plan.verify_only or plan.dry_run):
         await store.writable()
-        tally.server = await _identity(store)
+        tally.server = await _standing(store)
         tally.guard = await guarded(store, plan.max_memory, tally)
 
 
@@ -178,13 +183,12 @@ def _find(sources: Sequence[str]) -> None:
                 raise InputError(msg) from None
 
 
-async def _identity(store: Store) -> tuple[str | None, ...] | None:
-    """Return which server this is, or None where it does not tell."""
+async def _standing(store: Store) -> tuple[object, ...] | None:
+    """Return which server this is, or None where it refuses to tell."""
     try:
-        told = await store.identity()
+        return await store.standing()
     except ServerError:
         return None
-    return None if None in told else told
 
 
 async def _replaced(store: Store, tally: Tally) -> LostError | None:
@@ -198,13 +202,15 @@ async def _replaced(store: Store, tally: Tally) -> LostError | None:
 
     async def ask() -> None:
         nonlocal now
-        now = await _identity(store) or now
+        now = await _standing(store) or now
 
     try:
         await until(tally.stop, ask())
     except CachectlError as error:
         tally.end(error)
-    return None if set(tally.server) <= set(now) else LostError(_REPLACED)
+    if set(tally.server) <= set(now):
+        return None
+    return LostError(_UNTOLD, _LET_IT_TELL) if None in tally.server else LostError(_REPLACED)
 
 
 def _tell(replaced: LostError, tally: Tally, proof: Proof) -> None:
@@ -215,7 +221,7 @@ def _tell(replaced: LostError, tally: Tally, proof: Proof) -> None:
     """
     verdict = proof.verdict
     if verdict is not None and verdict.met:
-        tally.note(Problem(replaced.message))
+        tally.note(Problem(replaced.sentence))
     else:
         tally.error = tally.error or replaced
 

@@ -50,7 +50,7 @@ class Tally:
     looked: int = 0
     errors: list[Problem] = field(default_factory=list)
     error: CachectlError | None = None
-    server: tuple[str | None, ...] | None = None
+    server: tuple[object, ...] | None = None
     guard: "MemoryGuard | None" = None
     pace: Pace | None = None
     origin: "Origin | None" = None
