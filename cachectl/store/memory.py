@@ -6,7 +6,11 @@ from cachectl.errors import ServerError
 
 
 class Leap(NamedTuple):
-    """A table of the server doubles with one key more than `left`, and takes `size` bytes for it."""
+    """A table of the server is full with `left` keys more, and takes `size` bytes for doubling.
+
+    It doubles with the next key after that, and Valkey's also by themselves: ten times a second the
+    server looks for one that is full.
+    """
 
     left: int
     size: int

@@ -143,7 +143,7 @@ def _cost(entries: Entries) -> float:
 
 def _leaps(leaps: Sequence[Leap], count: float) -> int:
     """Return the bytes that tables take at once when so many keys are added."""
-    return sum(leap.size for leap in leaps if count > leap.left)
+    return sum(leap.size for leap in leaps if count >= leap.left)
 
 
 def _percent(share: float) -> str:
