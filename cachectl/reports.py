@@ -96,6 +96,7 @@ class WarmReport:
     errors: tuple[Problem, ...]
     allowed_failures: int = 0
     dry_run: bool = False
+    verify_only: bool = False
     held_back_seconds: float = 0.0
     origin_held_back_seconds: float = 0.0
     error: CachectlError | None = None

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -107,4 +108,6 @@ def show_error_line(line: str) -> None:
     if sys.stderr is None:  # closed before we began: 2>&-
         return
     encoding = sys.stderr.encoding or "utf-8"
-    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    shown = line.encode(encoding, "backslashreplace").decode(encoding)
+    with suppress(BrokenPipeError):  # nobody listens any more: the exit code tells how it went
+        print(shown, file=sys.stderr, flush=True)

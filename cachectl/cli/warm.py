@@ -18,6 +18,7 @@ from cachectl.cli.session import Session, stdin_bytes
 from cachectl.errors import CachectlError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from cachectl.cli.plans import Options
     from cachectl.cli.render.reports.told import Told
     from cachectl.operations.stop import Stop
     from cachectl.operations.warm.plan import Warm
@@ -191,7 +192,8 @@ def warm_command(
     reports = report or []
     if reports:
         _formats().check(reports)
-        _refuse_beside_plan(plan=plan)
+    if plan:
+        _refuse_beside_plan(said, reports)
     session = Session(ctx, options.Push(pace, rate, max_latency))
     made = plans(said, session.settings, session.server)
     check_origins(said, made)
@@ -205,10 +207,9 @@ def warm_command(
     told: list[Told] = []
     try:
         for one in made:
-            if session.over:
-                session.warn(f"the job {one.job} was not begun")
-                continue
-            run = partial(_told, session, one, told)
+            run = partial(_not_begun, session, one)
+            if not session.over:
+                run = partial(_told, session, one, told)
             codes.append(_forgiven(session, run, best_effort=best_effort))
     finally:  # a server that is not there is told as well, and what it kept from being warmed
         told += [_unbegun(session, one) for one in made[len(told) :]]
@@ -216,9 +217,16 @@ def warm_command(
     raise typer.Exit(_worst(codes))
 
 
-def _refuse_beside_plan(*, plan: bool) -> None:
-    if plan:
-        msg = "--report tells of a warm, and --plan does none"
+def _refuse_beside_plan(said: "Options", reports: "Sequence[str]") -> None:
+    """Raise for what a plan alone cannot give: a script that relies on it would not notice."""
+    relied_on = {
+        "report": reports,
+        "min-hit-rate": said.min_hit_rate is not None,
+        "watch-hit-rate": said.watch_hit_rate is not None,
+        "verify-only": said.verify_only,
+    }
+    for name in filter(relied_on.__getitem__, relied_on):
+        msg = f"--{name} is of a warm, and --plan does none"
         raise UsageError(msg, "-o json prints the plan for programs")
 
 
@@ -228,15 +236,25 @@ def _formats() -> Any:
     return formats
 
 
+def _not_begun(session: Session, plan: "Warm") -> int:
+    """Say that a plan is not warmed any more; return the exit code for that."""
+    session.warn(f"{'the job ' + plan.job if plan.job else 'the warm'} was not begun")
+    return session.exit_code(1, "deadline")
+
+
 def _told(session: Session, plan: "Warm", told: "list[Told]") -> int:
-    """Warm one plan, and keep how it ended for the reports."""
-    from cachectl.cli.render.reports.told import Told
+    """Warm one plan, and keep how it ended for the reports, whatever ends it."""
+    from cachectl.cli.render.reports.told import CutShortError, Told
 
     where = session.server.address.text, session.server.profile
     try:
         report, code = _one(session, plan)
     except CachectlError as error:
         told.append(Told(plan.job, *where, error, error.exit_code))
+        raise
+    except BaseException as error:
+        cut = CutShortError("it was ended at once: what it wrote until then was not counted")
+        told.append(Told(plan.job, *where, cut, getattr(error, "exit_code", cut.exit_code)))
         raise
     told.append(Told(plan.job, *where, report, code))
     return code
@@ -299,7 +317,7 @@ def _one(session: Session, plan: "Warm") -> "tuple[WarmReport, int]":
     """Warm one plan, show its report, and return its exit code."""
     from cachectl.operations.warm.run import disabled, warm
 
-    if not session.server.cache.enabled and not plan.verify_only:
+    if not session.server.cache.enabled:
         session.warn("the cache is disabled (ENABLE_CACHE or cache.enabled): nothing is warmed")
         report = disabled(plan)
     else:
@@ -324,8 +342,11 @@ def _one(session: Session, plan: "Warm") -> "tuple[WarmReport, int]":
 
 def _nothing(plan: "Warm", report: "WarmReport") -> str:
     """Say why there was nothing to warm."""
-    if report.asked is not None and report.asked.keys:
+    asked = report.asked
+    if asked is not None and asked.keys:
         return "of what the sources ask for, nothing was to be warmed here"
+    if asked is not None and (asked.unrouted or asked.filtered):
+        return "no line of the log is a request: see its route and its filters"
     return "the sources hold no " + ("entries" if plan.origin is None else "requests")
 
 

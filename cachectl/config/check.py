@@ -72,8 +72,10 @@ def _jobs(settings: Settings) -> Iterator[Finding]:
     for job in settings.warm.values():
         for path, files in _sources(job).items():
             for file in files:
-                if not os.path.isfile(file):
+                if not os.path.exists(file):
                     yield _finding(settings, path, f"{file} is not there", level="error")
+                elif os.path.isdir(file):
+                    yield _finding(settings, path, f"{file} is a directory", level="error")
 
 
 def _sources(job: WarmJob) -> dict[tuple[str, ...], tuple[str, ...]]:

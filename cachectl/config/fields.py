@@ -34,6 +34,7 @@ from cachectl.config.kinds import (
     TEXT,
     TTL,
     URL,
+    URL_PATH,
     WHOLE,
     WORKERS,
     Kind,
@@ -215,7 +216,9 @@ ORIGIN: Final = Section(
         "call": Field(CALL, "The Python callable that computes a value."),
         "http": Field(HTTP, "In its place: the service that is asked for it."),
         "fills": Field(FILLS, "Who writes the cache: cachectl, or the application by itself."),
-        "path": Field(TEXT, "What is asked for where no log says: /chart?date={date}&lat={lat}."),
+        "path": Field(
+            URL_PATH, "What is asked for where no log says: /chart?date={date}&lat={lat}."
+        ),
         "hosts": Field(Many(TEXT), "Hosts besides its own that it may redirect to."),
         "max_size": Field(SIZE, "The largest answer that is taken."),
         "workers": Field(WORKERS, "Where a plain function runs: threads, processes, dask://…"),

@@ -179,6 +179,13 @@ def _http(text: str) -> str:
     return text.rstrip("/")
 
 
+def _path_of_url(text: str) -> str:
+    if not text.startswith("/"):
+        msg = "expected a path that begins with /"
+        raise ValueError(msg)
+    return text
+
+
 def _show_moment(value: Moment | None) -> str:
     if value is None or value.at is None:
         return show_duration(value.ago if value else None)
@@ -290,6 +297,7 @@ FORMAT: Final = Kind(
     {"type": "string", "pattern": rf"^(common|combined|json)$|{_VARIABLE}"},
 )  # fmt: skip
 HTTP: Final = Kind("a service like https://app.example.com", _http, _STRING)
+URL_PATH: Final = Kind("a path that begins with /", _path_of_url, _STRING)
 DATABASE: Final = Kind(
     "a whole number", _database, {"type": "integer", "minimum": 0}, str, frozenset({"int"})
 )

@@ -42,4 +42,5 @@ def heir_of(node: Vitals, nodes: Sequence[Vitals]) -> Member | None:
 
 
 def _heirs(primary: Member, seen: Sequence[Member]) -> list[Member]:
-    return [one for one in seen if one.primary == primary.id and not one.failing]
+    replicas = [one for one in seen if one.primary == primary.id and not one.failing]
+    return [one for one in replicas if "nofailover" not in one.flags]

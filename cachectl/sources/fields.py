@@ -85,7 +85,7 @@ def key_of(fields: dict[str, Any], namespace: str | None = None) -> bytes:
     if "namespace" in fields:
         return _made_key(text_field(fields, "namespace").decode(), fields["params"]).encode()
     if namespace is None:
-        msg = "params without a namespace, neither in the line nor for all of them"
+        msg = "params without a namespace, neither in the line nor for all of them (-n NAMESPACE)"
         raise LineError(msg)
     return to_bytes(_made_key(namespace, fields["params"]))
 

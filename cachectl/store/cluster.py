@@ -56,6 +56,11 @@ class Shard:
         """Where the primary is; None when in doubt."""
         return None if self._doubted else self._cluster.address(self.primary)
 
+    @property
+    def last(self) -> Address:
+        """Where the primary was last: one of many, whose names must not be mixed up."""
+        return self._cluster.address(self.primary)
+
     def doubt(self) -> None:
         """Ask the cluster before the next connection."""
         self._doubted = True

@@ -36,7 +36,7 @@ class Finder(Protocol):
     """Where to connect to: the embedded server may have to be started, a primary to be asked for.
 
     `follows` tells that after a failover it is another server; `known` is where it was found last, and
-    None when in doubt.
+    None when in doubt; `last` is what it is called all the same, None for what the settings name.
     """
 
     follows: bool
@@ -44,6 +44,10 @@ class Finder(Protocol):
     @property
     def known(self) -> Address | None:
         """Return the address without asking anybody."""
+
+    @property
+    def last(self) -> Address | None:
+        """Return the address that it had last."""
 
     def doubt(self) -> None:
         """Ask again before the next connection."""
@@ -64,7 +68,7 @@ class _Fixed:
     follows = False
 
     def __init__(self, address: Address) -> None:
-        self.known = address
+        self.known = self.last = address
 
     def doubt(self) -> None:
         pass
@@ -121,7 +125,7 @@ class Connector:
     @property
     def address(self) -> Address:
         """Where it was found last, else what the settings name."""
-        return self._finder.known or self.server.address
+        return self._finder.last or self.server.address
 
     @property
     def where(self) -> str:

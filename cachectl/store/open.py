@@ -25,7 +25,7 @@ class _EmbeddedServer:
     """Finds the embedded server's socket; starts it where that is wanted."""
 
     follows = False
-    known = None
+    known = last = None
 
     def __init__(self, path: str, announce: Announce | None, *, start: bool) -> None:
         from cachectl.store.embedded import Embedded

@@ -31,6 +31,11 @@ class Sentinels:
         """The primary as it was told last; None when in doubt."""
         return self._found
 
+    @property
+    def last(self) -> Address | None:
+        """The primary, unless it is in doubt: then it is called by its Sentinels."""
+        return self._found
+
     def doubt(self) -> None:
         """Ask again before the next connection."""
         self._found = None

@@ -213,6 +213,22 @@ def test_descriptors_that_were_closed_before(
     assert says in done.stderr.decode()
 
 
+def test_nobody_who_reads_stderr_is_no_failure(server: ServerProcess, workdir: Path):
+    """A warning on a pipe that has closed: the work is done, and the exit code tells so."""
+    Path("none.jsonl").write_bytes(b"")
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = subprocess.run(
+        [sys.executable, "-m", "cachectl", "-u", server.url, "warm", "./none.jsonl"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=writer,
+        check=False,
+    ).returncode
+    os.close(writer)
+    assert code == 0
+
+
 def test_a_ci_log_is_not_held_open_by_the_embedded_server(start: Start, workdir: Path):
     """A pipe that `cachectl … | cat` waits on closes although the server lives on."""
     process = start("-u", "embedded:", "set", "k", "1")

@@ -197,7 +197,7 @@ def test_options_on_the_line_win_over_the_job(run: Run, server: ServerProcess, j
         (["data/e.jsonl", "--workers", "foo"], "--workers is of an origin"),
         (["data/e.jsonl", "--origin-timeout", "1s"], "--origin-timeout is of an origin"),
         (["loaded", "--origin-concurrency", "2"], "--origin-concurrency is of an origin"),
-        (["computed", "--plan", "--report", "r.md"], "--report tells of a warm"),
+        (["computed", "--plan", "--report", "r.md"], "--report is of a warm"),
         (["computed", "--coverage", "0%"], "chooses nothing"),
         (["data/e.jsonl", "--only", "expiring:x"], "duration"),
         (["data/e.jsonl", "--only", ""], "--only takes"),

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from cachectl.cli import progress
 from tests.cli.conftest import Run
 from tests.proxies import Proxy, delayed
 from tests.servers import ServerProcess
+from tests.services import Service
 
 ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -239,6 +241,51 @@ def test_an_extra_that_is_not_installed(
     assert server.raw("DBSIZE") == 0
 
 
+@pytest.mark.parametrize("how", [(), ("--best-effort",)])
+def test_a_deadline_that_passes_before_the_work_begins_is_no_success(
+    start: Start, server: ServerProcess, workdir: Path, how: tuple[str, ...]
+):
+    """The origin takes longer to import: 1, in the report as well, unless that is forgiven."""
+    Path("slow_origin.py").write_text("import time\ntime.sleep(1.5)\ndef f(n): return n\n")
+    requests(2)
+    words = ["--deadline", "1s", "warm", "r.jsonl", "--origin", "slow_origin:f", "-n", "t"]
+    process = start("-m", "cachectl", "-u", server.url, *words, *how, "--report", "r.json")
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0 if how else 1, b"")
+    assert b"the warm was not begun" in err
+    told = json.loads(Path("r.json").read_text())
+    assert (told["exit_code"], told["error"]["code"]) == (1, "not_begun")
+    assert server.raw("DBSIZE") == 0
+
+
+def test_a_second_signal_is_told_in_the_report(start: Start, server: ServerProcess, workdir: Path):
+    """What was written is not counted any more, but nobody says that nothing was."""
+    requests(2000)
+    words = ["warm", "r.jsonl", "--origin", "ends_origin:naps", "-n", "t", "--report", "r.json"]
+    process = start("-m", "cachectl", "-u", server.url, *words)
+    wait_until(lambda: server.raw("DBSIZE") > 20)
+    server.sigstop()  # the report would wait for it a moment
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.1)  # the first one is heard: two at once would be one
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    server.sigcont()
+    assert process.returncode == 130
+    told = json.loads(Path("r.json").read_text())
+    assert (told["exit_code"], told["error"]["code"]) == (130, "cut_short")
+
+
+def test_a_measurement_is_disabled_with_the_rest(
+    on: Run, workdir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The gate that follows the warm in a pipeline lets a rollback deploy, too."""
+    Path("s.jsonl").write_text('{"key": "a"}\n')
+    monkeypatch.setenv("ENABLE_CACHE", "false")
+    words = ["--verify-only", "--verify", "s.jsonl", "--min-hit-rate", "50%", "-o", "json"]
+    result = on("warm", *words)
+    assert (result.code, result.json["stopped"]) == (0, "disabled")
+
+
 def test_a_stalled_warm_still_tells_where_it_is(
     on: Run, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -309,6 +356,36 @@ def test_the_sample_of_a_log_job_is_a_log_or_a_list(
     rate = result.json["hit_rate"]
     expected = {"s.jsonl": (0.75, 2), "params": (0.0, 1)}.get(name, (0.5, 2))
     assert (rate["after"], rate["keys"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [("/caf\\xe9", "/caf%E9"), ("/caf\u00e9?q=\u20ac", "/caf%C3%A9?q=%E2%82%AC")],
+)
+def test_a_target_of_any_bytes_is_asked_for(
+    on: Run, server: ServerProcess, settings: Callable[[str], Path], asked: str, sent: str
+):
+    """As it was asked: nginx writes bytes that are no UTF-8 as \\xE9."""
+    Path("first.log").write_text(LOG.format("/a") + LOG.format(asked))
+    raw: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        raw.append(request.raw_path)
+        return web.json_response(1)
+
+    with Service(answer) as service:
+        job = SERVICE.replace("http://localhost:1", service.url)
+        settings(job.format(requests='{log: first.log, route: {key: "page:{target}"}}'))
+        result = on("warm", "pages", "-o", "json")
+    assert (result.code, result.json["written"]) == (0, 2), result.err
+    assert sorted(raw) == sorted(["/a", sent])
+
+
+def test_a_gate_without_a_sample_names_the_job(on: Run, log_job: None):
+    """Of several jobs one may lack it."""
+    result = on("warm", "pages", "--min-hit-rate", "50%")
+    assert result.code == 2
+    assert "the job pages: a required hit rate needs a sample" in result.err
 
 
 def test_samples_of_two_kinds_are_2(on: Run, log_job: None):

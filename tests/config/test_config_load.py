@@ -353,6 +353,7 @@ def test_an_unknown_key_beside_an_unset_variable_is_an_error_at_once(write: Writ
         ("requests: a, origin: {http: 'http://h:99999'}", "http: expected a service like"),
         ("requests: a, origin: {http: 'http://h:s3cr3t'}", "http: expected a service like"),
         ("requests: a, origin: {http: 'http://h:0'}", "http: expected a service like"),
+        ("requests: a, origin: {http: 'http://h', path: 'x?n={n}'}", "path: expected a path that"),
         ("requests: a, origin: {call: 'a:b', fills: application}", "fills: is for an http origin"),
         ("requests: a, origin: {http: 'http://h', workers: processes}", "workers: is for a call"),
         ("requests: a, origin: {http: 'http://h', fills: me}", "fills: expected cachectl or app"),

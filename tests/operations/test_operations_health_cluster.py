@@ -60,7 +60,7 @@ def test_a_cluster_that_does_not_tell_is_not_judged() -> None:
 
 
 def test_the_heir_of_a_primary_that_is_away() -> None:
-    """Others name the replica that is to take over; a failing one is none."""
+    """Others name the replica that is to take over; a failing one, or one that may not, is none."""
     failing: Any = B._replace(flags=frozenset({"master", "fail?"}))
     error = LostError("gone")
     away = Vitals("redis://10.0.0.1:98/0", {}, error, error, place=("10.0.0.1", 98))
@@ -68,3 +68,5 @@ def test_the_heir_of_a_primary_that_is_away() -> None:
     assert heir_of(away, [away, seen(A, B, HEIR)]) is None
     dead = HEIR._replace(flags=frozenset({"slave", "fail"}))
     assert heir_of(away, [away, seen(A, failing, dead)]) is None
+    kept = HEIR._replace(flags=frozenset({"slave", "nofailover"}))
+    assert heir_of(away, [away, seen(A, failing, kept)]) is None

@@ -291,7 +291,7 @@ def test_redirects(server: ServerProcess, tmp_path: Path):
     with Service(always()) as other, Service(moved(f"{other.url}/x?secret")) as service:
         report = asked(server, tmp_path, service, 1)
         name = f"localhost:{other.port}"
-        message = f"the service redirects to host {name}, which the job does not name"
+        message = f"the service redirects to host {name}, which is not among the origin's hosts"
         assert [p.message for p in report.errors] == [message]
         assert other.asked.total() == 0
         assert asked(server, tmp_path, service, 1, hosts=(name,)).written == 1
@@ -379,6 +379,42 @@ def test_what_an_application_was_asked_for_is_unknown_once_nobody_may_look(
     assert report.computed == 20 == report.written + report.failed + report.unknown
     assert report.unknown > 0
     assert report.exit_code == 3
+
+
+def test_what_an_application_has_not_answered_is_unknown(server: ServerProcess, tmp_path: Path):
+    """It may cache it when nobody waits any more; what waits for its turn was never sent."""
+    asked: list[str] = []
+    stop = Stop()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query["n"])
+        if len(asked) == 5:
+            loops[0].call_soon_threadsafe(stop.set, "deadline")
+        await asyncio.sleep(30)
+        return web.Response(text="<p>")
+
+    source = requests(tmp_path / "r.jsonl", [{"n": n} for n in range(40)])
+    with Service(answer) as service:
+        own = service_origin(service, fills="application", concurrency=5, timeout=60.0)
+        plan = Warm((str(source),), namespace="q", origin=own)
+
+        async def work(store: Store) -> WarmReport:
+            loops.append(asyncio.get_running_loop())
+            return await warm_with(store, plan, stop)
+
+        report = run(server, work)
+    assert len(asked) == 5
+    assert (report.unknown, report.unsent, report.exit_code) == (5, 35, 3)
+
+
+@pytest.mark.parametrize("which", ["all", "expiring"])
+def test_an_application_cannot_be_made_to_renew(tmp_path: Path, which: Any):
+    """It answers from its cache, and nothing there is renewed: nobody is to be told that it was."""
+    own = Origin(http="http://localhost", fills="application", path=PATH)
+    plan = Warm(("r.jsonl",), origin=own, only=Only(which, 60.0))
+    with pytest.raises(UsageError, match="answers from it"):
+        plan.check()
 
 
 def test_a_rate_is_kept(server: ServerProcess, tmp_path: Path):

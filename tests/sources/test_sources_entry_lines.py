@@ -175,7 +175,7 @@ def test_deep_values() -> None:
         (b'{"namespace":"n","params":["c4n4ry"],"value":1}', "params must be an object"),
         (
             b'{"params":{},"value":1}',
-            "params without a namespace, neither in the line nor for all of them",
+            "params without a namespace, neither in the line nor for all of them (-n NAMESPACE)",
         ),
     ],
 )

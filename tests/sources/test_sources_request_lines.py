@@ -106,7 +106,10 @@ def test_bad_counts(count: bytes) -> None:
     [
         (b"{}", "no key"),
         (b'{"count":3}', "no key"),
-        (b'{"params":{}}', "params without a namespace, neither in the line nor for all of them"),
+        (
+            b'{"params":{}}',
+            "params without a namespace, neither in the line nor for all of them (-n NAMESPACE)",
+        ),
         (b'{"params":"c4n4ry","namespace":"n"}', "params must be an object"),
         (b'{"params":null,"namespace":"n"}', "params must be an object"),
         (b'{"namespace":"n"}', "namespace without params"),

@@ -100,9 +100,13 @@ def problems(found: "tuple[Problem, ...]", count: int) -> "Iterator[str]":
 def warm(report: "WarmReport", server: str) -> "Iterator[str]":
     """Yield the report of a warm."""
     job = f" of the job {safe(report.job)}" if report.job else ""
-    what = "would warm" if report.dry_run else "warmed"
     seconds = format_duration(report.seconds)
     part = f" (part {report.part})" if report.part else ""
+    if report.verify_only:
+        yield f"measured {server}{job}{part} in {seconds}"
+        yield from _ending(report)
+        return
+    what = "would warm" if report.dry_run else "warmed"
     yield f"{what} {server} with {report.entries} entries{job}{part} in {seconds}"
     yield f"  written  {report.written} ({format_size(report.size)}, {report.rate:.0f}/s)"
     if report.asked is not None:
@@ -121,6 +125,10 @@ def warm(report: "WarmReport", server: str) -> "Iterator[str]":
     if report.origin_held_back_seconds:
         seconds = format_duration(report.origin_held_back_seconds)
         yield f"  held back {seconds} by the origin (Retry-After)"
+    yield from _ending(report)
+
+
+def _ending(report: "WarmReport") -> "Iterator[str]":
     yield from _hit_rate(report)
     if report.stopped:
         yield f"  stopped  {report.stopped}"
@@ -162,6 +170,8 @@ def _hit_rate(report: "WarmReport") -> "Iterator[str]":
         yield f"  live     {live} ({lookups} lookups in {seconds}{anew if rate.live.anew else ''})"
     if rate.required is not None and rate.met is not None:
         verdict = "met" if rate.met else "NOT met"
+        if not rate.met and rate.after is not None and rate.after >= rate.required:
+            verdict += " by the live rate"
         yield f"  gate     {format_share(rate.required)} required: {verdict}"
 
 

@@ -69,8 +69,8 @@ async def compute(
         raise first_of_ours(errors) from None
     finally:
         leaving_off.cancel()
-        if fills_itself:  # it may have cached what was not looked at any more
-            tally.unknown += tally.computed - tally.looked
+        if fills_itself:  # it may have cached, or be about to, what was not looked at any more
+            tally.unknown += origin.unanswered + tally.computed - tally.looked
 
 
 async def _call(

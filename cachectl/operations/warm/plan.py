@@ -110,6 +110,10 @@ class Warm:
             word = "--budget" if self.coverage is None else "--coverage"
             msg = f"{word} chooses among requests, and entries are none"
             raise UsageError(msg, "--limit takes the first entries")
+        fills_itself = self.origin is not None and self.origin.fills == "application"
+        if fills_itself and self.only is not None and self.only.which != "missing":
+            msg = "an application that fills its cache answers from it: nothing there is renewed"
+            raise UsageError(msg, "leave --only out, or flush first")
         if 0 in {self.coverage, self.budget}:
             msg = "a coverage or a budget of 0 chooses nothing"
             raise UsageError(msg, "to warm nothing, and only measure: --verify-only")

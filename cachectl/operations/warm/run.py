@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import BinaryIO
 
 from cachectl.config.settings import AccessLog
-from cachectl.errors import CachectlError, InputError, LostError, ServerError
+from cachectl.errors import CachectlError, InputError, LostError, ServerError, UsageError
 from cachectl.models import Observer, Problem, Request
 from cachectl.operations.stop import Stop, proven, until
 from cachectl.operations.warm.choose import (
@@ -90,7 +90,12 @@ def check(plan: Warm) -> None:
 
     Raises `UsageError`, `InputError` or `ConfigError`. An origin's module is imported here.
     """
-    plan.check()
+    try:
+        plan.check()
+    except UsageError as error:
+        if plan.job is not None:
+            error.message = f"the job {plan.job}: {error.message}"
+        raise
     _find(plan.read)
     if plan.origin is not None and not plan.verify_only:
         check_origin(plan.origin, plan.directory)
@@ -269,6 +274,7 @@ def _report(plan: Warm, tally: Tally, proof: Proof, start: float) -> WarmReport:
         # it may have asked for more than there was time for
         origin_held_back_seconds=min(tally.origin_held_back, seconds),
         dry_run=plan.dry_run,
+        verify_only=plan.verify_only,
         error=tally.error,
         statuses=dict(tally.statuses),
         part=str(plan.part) if plan.part.of > 1 else None,

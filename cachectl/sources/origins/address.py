@@ -8,6 +8,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from cachectl.config.settings import Origin
+from cachectl.keys import to_bytes
 from cachectl.models import Request
 from cachectl.sources.origins.failure import Failure, OriginError
 from cachectl.sources.origins.path import NO_TARGET, PLACE, lacking, needs
@@ -23,7 +24,7 @@ def url_of(settings: Origin, request: Request) -> URL:
     """
     base = URL(settings.http or "")
     if request.target is not None:
-        path = quote(request.target, safe=_AS_IT_STANDS)
+        path = quote(to_bytes(request.target), safe=_AS_IT_STANDS)
     elif settings.path:
         path = _filled(settings.path, request)
     else:

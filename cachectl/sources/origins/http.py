@@ -79,7 +79,7 @@ class HttpOrigin:
             raise OriginError(Failure("the service redirects to what is no URL of HTTP"))
         if host_of(there) not in self._hosts:
             host = safe(host_of(there))
-            msg = f"the service redirects to host {host}, which the job does not name"
+            msg = f"the service redirects to host {host}, which is not among the origin's hosts"
             raise OriginError(Failure(msg))
         if url.scheme == "https" and there.scheme == "http":
             raise OriginError(Failure("the service redirects from https to http"))

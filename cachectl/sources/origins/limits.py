@@ -36,7 +36,8 @@ class Origin:
     """An origin that is called no faster, and no longer, than its settings say.
 
     `sick` tells why it is not to be called any more, None while it is well. `held_back` counts the
-    seconds for which it asked, by Retry-After, to be left alone.
+    seconds for which it asked, by Retry-After, to be left alone. `unanswered` counts the calls under
+    way, and in the end those that were left behind.
     """
 
     def __init__(self, caller: Caller, settings: Settings) -> None:
@@ -44,6 +45,7 @@ class Origin:
         self.settings = settings
         self.sick: str | None = None
         self.held_back = 0.0
+        self.unanswered = 0
         self.statuses: dict[int, int] = getattr(caller, "statuses", {})
         self.callers: int = getattr(caller, "callers", settings.concurrency)
         """How many may ask at once."""
@@ -58,9 +60,11 @@ class Origin:
         for left in range(self.settings.attempts - 1, -1, -1):
             if self._rate is not None or self._held_until:
                 await self._turn()
+            self.unanswered += 1
             try:
                 value = await self._caller.compute(request)
             except OriginError as error:
+                self.unanswered -= 1
                 failure = error.failure
                 self._hold(failure)
                 if not (left and failure.again) or self.sick is not None:
@@ -69,6 +73,7 @@ class Origin:
                 if failure.wait is None:
                     await asyncio.sleep(next(pauses))
             else:
+                self.unanswered -= 1
                 self._failed.append(False)
                 return value
         raise AssertionError

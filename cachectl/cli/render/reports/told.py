@@ -14,6 +14,12 @@ class UnbegunError(CachectlError):
     exit_code = 1
 
 
+class CutShortError(CachectlError):
+    """A warm that was ended before it could report: a second signal, or a bug."""
+
+    code = "cut_short"
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """One warm: its report, or the error that it raised before there was one.

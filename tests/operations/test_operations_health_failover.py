@@ -1,0 +1,73 @@
+"""What health says while a primary is being replaced: a warning that names who is to take over."""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+from cachectl.config.settings import DEFAULT_HEALTH
+from cachectl.operations.health import health
+from cachectl.reports import Check
+from cachectl.store.store import Store
+from tests.clusters import Cluster
+from tests.members import Member, wait_until
+from tests.operations.operating import run
+from tests.sentinels import SERVICE, SentinelTrio
+
+
+def reachable(url: str, until: Callable[[Check], bool], seconds: float = 10.0) -> list[Check]:
+    """Ask again and again whether all can be reached, until that is as it is wanted."""
+
+    async def ask(store: Store) -> Check:
+        report = await health(store, DEFAULT_HEALTH, interval=0.01, timeout=0.1)
+        return next(check for check in report.checks if check.name == "reachable")
+
+    told: list[Check] = []
+    end = monotonic() + seconds
+    while not told or not until(told[-1]):
+        assert monotonic() < end, told
+        told.append(run(url, ask, timeout=0.1))
+    return told
+
+
+def is_warning(check: Check) -> bool:
+    return check.status == "warning"
+
+
+def is_ok(check: Check) -> bool:
+    return check.status == "ok"
+
+
+def test_a_primary_that_its_sentinels_take_for_down(sentinels: SentinelTrio) -> None:
+    """One of its replicas is to take over; it does not, as too few Sentinels could agree on it."""
+    primary = sentinels.primary()
+    url = f"redis+sentinel://{','.join(sentinels.nodes)}/{SERVICE}"
+    for sentinel in sentinels.sentinels:
+        sentinel.raw("SENTINEL", "SET", SERVICE, "quorum", 4)
+    primary.sigstop()
+    try:
+        told = reachable(url, is_warning)
+    finally:
+        primary.sigcont()
+    assert "the Sentinels take it for down: one of its 2 replicas is to take over" in told[-1].message
+    assert {check.status for check in told[:-1]} <= {"critical"}
+    assert is_ok(reachable(url, is_ok)[-1])
+
+
+def test_a_primary_of_a_cluster_that_the_others_do_not_reach(cluster: Cluster) -> None:
+    """Its replica is to take over; once it has, all is well."""
+    first, seed, _ = cluster.primaries()
+    heir = cluster.replica_of(first)
+    first.sigstop()
+    try:
+        told = reachable(seed.url, is_ok)
+    finally:
+        first.sigcont()
+    warnings = [check.message for check in told if is_warning(check)]
+    assert warnings
+    assert all(f"its replica {heir.address} is to take over" in message for message in warnings)
+    assert {check.status for check in told} <= {"critical", "warning", "ok"}
+    wait_until("the old primary to follow", lambda: follows(first, heir))
+
+
+def follows(one: Member, other: Member) -> bool:
+    return one.replicates == other.address
