@@ -1,6 +1,5 @@
 """What health says while a primary is being replaced: a warning that names who is to take over."""
 
-import asyncio
 from collections.abc import Callable
 from time import monotonic
 
@@ -48,7 +47,9 @@ def test_a_primary_that_its_sentinels_take_for_down(sentinels: SentinelTrio) -> 
         told = reachable(url, is_warning)
     finally:
         primary.sigcont()
-    assert "the Sentinels take it for down: one of its 2 replicas is to take over" in told[-1].message
+    assert (
+        "the Sentinels take it for down: one of its 2 replicas is to take over" in told[-1].message
+    )
     assert {check.status for check in told[:-1]} <= {"critical"}
     assert is_ok(reachable(url, is_ok)[-1])
 
