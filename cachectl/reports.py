@@ -69,6 +69,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeCount:
+    """How many keys were written to, read or removed from one node."""
+
+    node: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
 class WarmReport:
     """What a warm did. `entries = written + skipped + failed + unknown + unsent`, in every ending.
 
@@ -78,7 +86,7 @@ class WarmReport:
     (`stopped` is None) when the server was replaced meanwhile: `written` entries may be gone then.
     `part` is which part of a divided warm it was, `statuses` counts the answers of a service. For
     `held_back_seconds` it spared the server, for `origin_held_back_seconds` the origin, which had asked
-    to be left alone.
+    to be left alone. `nodes` tells what was written to which.
     """
 
     job: str | None
@@ -103,6 +111,7 @@ class WarmReport:
     part: str | None = None
     asked: Asked | None = None
     statuses: dict[int, int] = field(default_factory=dict)
+    nodes: tuple[NodeCount, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -153,14 +162,6 @@ class NamespaceCount:
     """How many keys of a namespace were matched; None: keys outside of any namespace."""
 
     namespace: bytes | None
-    keys: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeCount:
-    """How many keys were removed from one node of a cluster."""
-
-    node: str
     keys: int
 
 
@@ -342,6 +343,7 @@ class ExportReport:
     `failed` counts the keys that are there and could not be carried, `reasons` the same by the code of
     the error. `restarts` is how often the walk began anew: `entries` may hold keys twice then. `whole`
     tells that the walk came to its end: every other key that stood all the while is among the entries.
+    `nodes` tells which they were read from.
     """
 
     entries: int
@@ -354,6 +356,7 @@ class ExportReport:
     errors: tuple[Problem, ...]
     held_back_seconds: float = 0.0
     error: CachectlError | None = None
+    nodes: tuple[NodeCount, ...] = ()
 
     @property
     def rate(self) -> float:

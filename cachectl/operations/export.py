@@ -20,7 +20,7 @@ from cachectl.errors import (
 from cachectl.models import MAX_ERRORS, Observer, Problem, Progress, Stopped
 from cachectl.operations.stop import Stop, until
 from cachectl.operations.targets import Target, pattern
-from cachectl.reports import ExportReport
+from cachectl.reports import ExportReport, NodeCount
 from cachectl.sources.lines_out import LONG, entry_lines, long_line
 from cachectl.store.reader import Reader, Reading
 from cachectl.store.scan import Page
@@ -67,6 +67,7 @@ class _Account:
     failed: int = 0
     restarts: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    by_node: Counter[str] = field(default_factory=Counter)
     errors: list[Problem] = field(default_factory=list)
     error: CachectlError | None = None
 
@@ -126,6 +127,7 @@ async def export(
         stopped=stop.reason or _ended_by(error),
         errors=tuple(account.errors),
         error=error,
+        nodes=tuple(NodeCount(*item) for item in sorted(account.by_node.items())),
     )
 
 
@@ -269,9 +271,11 @@ class _Export:
             if parts is None:
                 self._account.fail(keys[0], TOO_LONG, "too_long")
             else:
+                self._account.by_node.update(reading.sources(keys))
                 await self._sink.write_long(parts)
                 await self._sink.settle()  # before the next value comes, this one is let go
         elif keys:
+            self._account.by_node.update(reading.sources(keys))
             await self._sink.write(entry_lines(keys, values, ends, dump=reading.dump))
 
     def _carried(

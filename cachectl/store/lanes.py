@@ -1,8 +1,9 @@
 """Bulk work over all nodes: each command goes down the lane of the node that serves its key."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import chain, compress
 
 from cachectl.errors import CachectlError, NotReadyError
 from cachectl.store.detour import Detour, astray, first_redirect, give_up, is_astray, leave_off
@@ -21,10 +22,20 @@ from cachectl.store.wire import Command, verb
 class Sent:
     """Commands for any nodes that belong together; `outcomes` are by their place here.
 
-    With `last_wins`, their keys, the last write of each key must stand whatever is sent again.
+    `node` is where all of them went, `nodes`, unless that is empty, where each did. With `last_wins`,
+    their keys, the last write of each key must stand whatever is sent again.
     """
 
-    __slots__ = ("command_keys", "commands", "last_wins", "outcomes", "parts", "reply_size")
+    __slots__ = (
+        "command_keys",
+        "commands",
+        "last_wins",
+        "node",
+        "nodes",
+        "outcomes",
+        "parts",
+        "reply_size",
+    )
 
     def __init__(self, commands: Sequence[Command], reply_size: float = 1.0) -> None:
         """Start with nothing sent. `reply_size`: bytes that a reply is taken for beforehand."""
@@ -34,6 +45,23 @@ class Sent:
         self.last_wins: Sequence[bytes] | None = None
         self.outcomes = Outcomes(len(commands))
         self.parts: list[tuple[Work, list[int]]] = []
+        self.node = ""
+        self.nodes: list[str] = []
+
+    def goes_to(self, node: str, places: Sequence[int]) -> None:
+        """Note which node the commands at some places go to."""
+        if len(places) == len(self.commands):
+            self.node = node
+            return
+        self.nodes = self.nodes or [self.node] * len(self.commands)
+        for place in places:
+            self.nodes[place] = node
+
+    def by_node(self, done: Iterable[bool] | None = None) -> Mapping[str, int]:
+        """Return how many of the commands went to which node, or how many of those that are `done`."""
+        if self.nodes:
+            return Counter(self.nodes if done is None else compress(self.nodes, done))
+        return {self.node: len(self.commands) if done is None else sum(done)}
 
     def so_far(self) -> Outcomes:
         """Return the outcomes as they are by now: of work that is cut short, this is all there is."""
@@ -92,6 +120,7 @@ class Lanes:
         works = []
         for node, places in topology.split(keys):
             whole = len(places) == len(keys)
+            sent.goes_to(node.connector.where, places)
             commands = sent.commands if whole else [sent.commands[place] for place in places]
             written = keys if whole else [keys[place] for place in places]
             works.append((node, Work(commands, written if last_wins else None, sent.reply_size)))
@@ -144,7 +173,7 @@ class Lanes:
                     await lane.send(detour.work())
                     await lane.land()
                 finally:
-                    detour.enter()
+                    detour.enter(node.connector.where)
 
     def leave(self) -> None:
         """Give all connections back."""

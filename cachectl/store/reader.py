@@ -1,6 +1,7 @@
 """Values on their way out of the cache, group after group, each with how long it lives."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,13 @@ class Reading(Sent):
             sent_at = self.sent_at
             return values, [sent_at + life / 1000 for life in lives]
         return values, [self._end(2 * place + 1, life) for place, life in enumerate(lives)]
+
+    def sources(self, keys: Sequence[bytes]) -> Mapping[str, int]:
+        """Return how many of these keys were read from which node."""
+        if not self.nodes:
+            return {self.node: len(keys)}
+        nodes = dict(zip(self.keys, self.nodes[::2], strict=True))
+        return Counter(nodes[key] for key in keys)
 
     def torn(self, place: int) -> bool:
         """Whether one was asked again of the value and the life of a key: they may be of two values."""

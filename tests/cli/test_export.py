@@ -125,6 +125,7 @@ def test_a_file_is_private_and_its_report_stands_on_stdout(
         "file": "b.jsonl", "entries": 1, "failed": 0, "reasons": {}, "bytes": 35, "restarts": 0,
         "held_back_seconds": 0.0,
         "stopped": None, "errors": [], "error": None,
+        "nodes": [{"node": server.url, "keys": 1}],
     }  # fmt: skip
     assert Path("b.jsonl").read_bytes() == b'{"key":"n:a","value":1,"ttl":null}\n'
     assert stat.S_IMODE(Path("b.jsonl").stat().st_mode) == 0o600

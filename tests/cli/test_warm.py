@@ -57,6 +57,7 @@ def test_the_whole_report_as_json(on: Run, server: ServerProcess, workdir: Path)
         "origin_held_back_seconds": 0.0,
         "errors": [{"source": "e.jsonl", "line": 3, "key": None, "message": "no key"}],
         "error": None,
+        "nodes": [{"node": server.url, "keys": 2}],
     }
     assert server.raw("TTL", "b") in {60, 59}
     assert server.raw("TTL", "a") in {86400, 86399}

@@ -65,6 +65,8 @@ def test_export_to_a_file_reports(on: Run, place: Place, workdir: Path):
         "exit_code": 0, "file": "backup.jsonl.gz", "entries": 70, "failed": 0, "stopped": None,
     })  # fmt: skip
     assert len(gzip.decompress((workdir / "backup.jsonl.gz").read_bytes()).splitlines()) == 70
+    held = (len(primary.raw("KEYS", "n:*")) for primary in place.primaries())
+    assert sorted(row["keys"] for row in fields["nodes"]) == sorted(filter(None, held))
     before = content(place)
     for key in ("n:1", "n:2", "n:list"):
         place.raw(key, "UNLINK", key)

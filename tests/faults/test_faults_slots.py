@@ -110,6 +110,9 @@ def test_a_warm_writes_each_entry_once(cluster: Cluster, operator: Operator) -> 
         done = operator.ran("warm", "./entries.jsonl")
         assert (done.code, done.report["written"]) == (0, len(rows)), done
         assert counted(cluster, "set") == {"set": len(rows)}
+        told = {row["node"]: row["keys"] for row in done.report["nodes"]}
+        sets = {node.url: executed(node)["set"] for node in cluster.primaries()}
+        assert told == {url: count for url, count in sets.items() if count}
     assert values_of(cluster, "n:") == {key.encode(): value(2) for key in keys}
 
 

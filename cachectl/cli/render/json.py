@@ -8,7 +8,7 @@ from cachectl.errors import CachectlError
 from cachectl.values import key_field, namespace_field, value_field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cachectl.models import Problem
     from cachectl.reports import (
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         HitRate,
         KeyInfo,
         LiveHitRate,
+        NodeCount,
         NodeFigures,
         StatsReport,
         WarmReport,
@@ -128,7 +129,12 @@ def warm(report: "WarmReport", head: Fields, exit_code: int) -> Fields:
         "origin_held_back_seconds": round(report.origin_held_back_seconds, 6),
         "errors": _errors(report.errors),
         "error": report.error.as_dict() if report.error else None,
+        "nodes": _nodes(report.nodes),
     }
+
+
+def _nodes(nodes: "Sequence[NodeCount]") -> list[Fields]:
+    return [{"node": node.node, "keys": node.keys} for node in nodes]
 
 
 def asked_fields(asked: "Asked") -> Fields:
@@ -196,7 +202,7 @@ def flush(report: "FlushReport", head: Fields, exit_code: int) -> Fields:
         "stopped": report.stopped,
         "errors": _errors(report.errors),
         "error": report.error.as_dict() if report.error else None,
-        "nodes": [{"node": node.node, "keys": node.keys} for node in report.nodes],
+        "nodes": _nodes(report.nodes),
     }
     reason = "the look afterwards was cut short, or INFO is denied"
     if report.dry_run:
@@ -279,6 +285,7 @@ def export(report: "ExportReport", head: Fields, path: str, exit_code: int) -> F
         "stopped": report.stopped,
         "errors": _errors(report.errors),
         "error": report.error.as_dict() if report.error else None,
+        "nodes": _nodes(report.nodes),
     }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         HealthReport,
         HitRate,
         KeyInfo,
+        NodeCount,
         StatsReport,
         WarmReport,
     )
@@ -121,6 +122,7 @@ def warm(report: "WarmReport", server: str) -> "Iterator[str]":
         answers = ", ".join(f"{count} of {status}" for status, count in report.statuses.items())
         yield f"  answers  {answers}"
     yield from problems(report.errors, report.failed + report.unknown)
+    yield from _nodes(report.nodes, "to")
     yield from _held_back(report)
     if report.origin_held_back_seconds:
         seconds = format_duration(report.origin_held_back_seconds)
@@ -195,8 +197,7 @@ def flush(report: "FlushReport", server: str) -> "Iterator[str]":
         yield from problems(report.errors, report.failed)
         if report.passes > 1:
             yield f"  passes {report.passes}"
-        if len(report.nodes) > 1:
-            yield from (f"  {node.keys:>10} from {node.node}" for node in report.nodes)
+        yield from _nodes(report.nodes, "from")
     yield from _held_back(report)
     if report.stopped:
         yield f"  stopped {report.stopped}"
@@ -210,6 +211,8 @@ def export(report: "ExportReport", server: str, path: str | None = None) -> "Ite
     size = f"{format_size(report.size)}, {report.rate:.0f}/s"
     seconds = format_duration(report.seconds)
     yield f"exported {report.entries} entries from {server}{into} in {seconds} ({size})"
+    if path is not None:
+        yield from _nodes(report.nodes, "from")
     yield from _held_back(report)
     if report.restarts:
         yield f"  begun anew {report.restarts} times: keys may be there twice"
@@ -222,6 +225,12 @@ def export(report: "ExportReport", server: str, path: str | None = None) -> "Ite
         yield f"  error {safe(report.error.sentence)}"
     if path is not None and not report.whole:
         yield "  no file was written: it would not be whole"
+
+
+def _nodes(nodes: "Sequence[NodeCount]", way: str) -> "Iterator[str]":
+    """Yield a row for each of several nodes."""
+    if len(nodes) > 1:
+        yield from (f"  {node.keys:>10} {way} {node.node}" for node in nodes)
 
 
 def _held_back(

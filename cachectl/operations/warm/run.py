@@ -29,7 +29,7 @@ from cachectl.operations.warm.rank import Ranked, rank
 from cachectl.operations.warm.tally import Tally
 from cachectl.operations.warm.verify import Proof
 from cachectl.operations.warm.watch import watch
-from cachectl.reports import WarmReport
+from cachectl.reports import NodeCount, WarmReport
 from cachectl.sources.origins.open import check_origin, open_origin
 from cachectl.sources.reading import STDIN, named
 from cachectl.sources.routes import compiled
@@ -277,6 +277,7 @@ def _report(plan: Warm, tally: Tally, proof: Proof, start: float) -> WarmReport:
         verify_only=plan.verify_only,
         error=tally.error,
         statuses=dict(tally.statuses),
+        nodes=tuple(NodeCount(*item) for item in sorted(tally.by_node.items())),
         part=str(plan.part) if plan.part.of > 1 else None,
         asked=None if proof.ranked is None else asked(proof.ranked),
     )

@@ -1,5 +1,6 @@
 """The account of a warm while it runs. It outlives work that is cancelled, and it always adds up."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -45,6 +46,7 @@ class Tally:
     failed: int = 0
     unknown: int = 0
     in_flight: dict[Writing, SourceOf] = field(default_factory=dict)
+    by_node: Counter[str] = field(default_factory=Counter)
     size: int = 0
     computed: int = 0
     looked: int = 0
@@ -108,11 +110,13 @@ class Tally:
         replies = outcomes.replies
         if replies.count(True) == len(replies):
             self.written += len(replies)
+            self.by_node.update(writing.by_node())
             self.size += writing.size
             if self.counts:
                 self._arrived(writing.entries.keys)
             return
         arrived = []
+        self.by_node.update(writing.by_node([reply is True for reply in replies]))
         for entry, reply in zip(writing.entries, replies, strict=True):
             if reply is True:
                 self.written += 1
