@@ -27,7 +27,7 @@ from cachectl.values import check_json, key_field, safe, to_json
 
 if TYPE_CHECKING:
     from cachectl.operations.stop import Stop
-    from cachectl.reports import DeleteReport
+    from cachectl.reports.entries import DeleteReport
     from cachectl.store.store import Keep, Store
 
 EXAMPLES = {

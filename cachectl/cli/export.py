@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cachectl.cli.render.files import Aside
     from cachectl.operations.stop import Stop
     from cachectl.operations.targets import Target
-    from cachectl.reports import ExportReport
+    from cachectl.reports.export import ExportReport
     from cachectl.store.store import Store
 
 EXAMPLES = {

@@ -19,7 +19,7 @@ from cachectl.values import safe
 if TYPE_CHECKING:
     from cachectl.operations.flush import Target
     from cachectl.operations.stop import Stop
-    from cachectl.reports import FlushReport
+    from cachectl.reports.flush import FlushReport
     from cachectl.store.store import Store
 
 EXAMPLES = {

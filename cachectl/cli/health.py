@@ -10,7 +10,7 @@ from cachectl.cli.render import out, text
 from cachectl.cli.session import Session
 
 if TYPE_CHECKING:
-    from cachectl.reports import HealthReport
+    from cachectl.reports.health import HealthReport
     from cachectl.store.store import Store
 
 EXAMPLES = {"health": "  cachectl health\n  cachectl -p production health --wait 60s -o json"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cachectl.operations.stats import Target
     from cachectl.operations.stop import Stop
-    from cachectl.reports import StatsReport
+    from cachectl.reports.stats import StatsReport
     from cachectl.store.store import Store
 
 EXAMPLES = {

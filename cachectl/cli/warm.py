@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from cachectl.cli.render.reports.told import Told
     from cachectl.operations.stop import Stop
     from cachectl.operations.warm.plan import Warm
-    from cachectl.reports import PlanReport, WarmReport
+    from cachectl.reports.plan import PlanReport
+    from cachectl.reports.warm import WarmReport
     from cachectl.store.store import Store
 
 EXAMPLES = {

@@ -9,7 +9,7 @@ from cachectl.errors import CachectlError
 from cachectl.keys import SEPARATOR
 from cachectl.operations.histogram import Histogram
 from cachectl.operations.targets import Name, Target
-from cachectl.reports import Figures, LargeKey, NamespaceFigures, TtlSpread
+from cachectl.reports.stats import Figures, LargeKey, NamespaceFigures, TtlSpread
 
 NAMESPACES = 5000
 """So many are told apart, some 10 kB each; SCAN's order is random, so big ones are among them."""

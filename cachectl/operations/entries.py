@@ -9,7 +9,7 @@ from cachectl.errors import CachectlError, LostError, ReadOnlyServerError, Unrea
 from cachectl.keys import escape_glob, prefix
 from cachectl.models import MAX_ERRORS, Problem, Stopped
 from cachectl.operations.stop import Stop, until
-from cachectl.reports import DeleteReport
+from cachectl.reports.entries import DeleteReport
 from cachectl.store.facts import Fact, FactPage
 from cachectl.store.scan import Page
 from cachectl.store.store import Store

@@ -20,7 +20,8 @@ from cachectl.errors import (
 from cachectl.models import MAX_ERRORS, Observer, Problem, Progress, Stopped
 from cachectl.operations.stop import Stop, until
 from cachectl.operations.targets import Target, pattern
-from cachectl.reports import ExportReport, NodeCount
+from cachectl.reports.counts import NodeCount
+from cachectl.reports.export import ExportReport
 from cachectl.sources.lines_out import LONG, entry_lines, long_line
 from cachectl.store.reader import Reader, Reading
 from cachectl.store.scan import Page

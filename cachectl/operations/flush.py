@@ -24,7 +24,8 @@ from cachectl.models import MAX_ERRORS, Observer, Problem, Progress, Stopped
 from cachectl.operations.stop import Stop, until
 from cachectl.operations.targets import Name, Target, among, pattern
 from cachectl.patience import backoff
-from cachectl.reports import FlushReport, NamespaceCount, NodeCount
+from cachectl.reports.counts import NamespaceCount, NodeCount
+from cachectl.reports.flush import FlushReport
 from cachectl.store.scan import Page
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN

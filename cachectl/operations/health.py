@@ -8,7 +8,7 @@ from time import perf_counter
 from cachectl.config.settings import Threshold
 from cachectl.errors import CachectlError, DeniedError, SilenceError, UnreachableError, UsageError
 from cachectl.operations.health_cluster import heir_of, judge_cluster
-from cachectl.reports import Check, HealthReport, NodeHealth, Verdict
+from cachectl.reports.health import Check, HealthReport, NodeHealth, Verdict
 from cachectl.store.store import Store
 from cachectl.store.told import Vitals
 from cachectl.values import safe

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cachectl.reports import Check
+from cachectl.reports.health import Check
 from cachectl.store.members import SLOTS, Member
 from cachectl.store.told import Vitals
 

@@ -12,7 +12,7 @@ from cachectl.models import Observer, Progress
 from cachectl.operations.census import Census, naming
 from cachectl.operations.stop import Stop, until
 from cachectl.operations.targets import Target, among, pattern
-from cachectl.reports import LargeKey, NodeFigures, StatsReport
+from cachectl.reports.stats import LargeKey, NodeFigures, StatsReport
 from cachectl.store.facts import FactPage
 from cachectl.store.store import Store
 from cachectl.store.stream import Unanswered

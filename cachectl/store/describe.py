@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cachectl.errors import CachectlError, DeniedError, ServerError
-from cachectl.reports import KeyInfo
+from cachectl.reports.entries import KeyInfo
 from cachectl.store.wire import ReplyTooLargeError
 
 WHOLE = 64 * 1024

@@ -32,7 +32,7 @@ __all__ = ["KEEP", "Keep", "Store"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cachectl.reports import KeyInfo
+    from cachectl.reports.entries import KeyInfo
 
 
 GROUP = 50

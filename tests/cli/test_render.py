@@ -6,7 +6,10 @@ from cachectl.cli.render import json as as_json
 from cachectl.cli.render import text
 from cachectl.errors import LostError
 from cachectl.models import Problem
-from cachectl.reports import DeleteReport, FlushReport, HitRate, KeyInfo, NamespaceCount, WarmReport
+from cachectl.reports.counts import NamespaceCount
+from cachectl.reports.entries import DeleteReport, KeyInfo
+from cachectl.reports.flush import FlushReport
+from cachectl.reports.warm import HitRate, WarmReport
 
 
 def warm_report(**changes: object) -> WarmReport:

@@ -23,7 +23,7 @@ from cachectl.cli.render.reports import formats, junit, markdown, prom
 from cachectl.cli.render.reports.told import Told
 from cachectl.errors import DependencyError, OutputError, UnreachableError, UsageError
 from cachectl.models import Problem
-from cachectl.reports import HitRate, LiveHitRate, WarmReport
+from cachectl.reports.warm import HitRate, LiveHitRate, WarmReport
 from cachectl.values import safe
 
 NOBODY = 65534

@@ -17,7 +17,8 @@ from cachectl.operations.flush import Target, flush
 from cachectl.operations.stop import Stop
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.run import warm
-from cachectl.reports import FlushReport, WarmReport
+from cachectl.reports.flush import FlushReport
+from cachectl.reports.warm import WarmReport
 from cachectl.store.open import open_store
 from cachectl.store.pace import GENTLE, Pace
 from cachectl.store.store import Store

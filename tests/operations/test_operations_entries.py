@@ -10,7 +10,7 @@ import pytest
 from cachectl.errors import DeniedError, LostError, UnreachableError
 from cachectl.operations.entries import Listed, delete, scan
 from cachectl.operations.stop import Stop
-from cachectl.reports import DeleteReport
+from cachectl.reports.entries import DeleteReport
 from cachectl.store.pace import GENTLE
 from cachectl.store.store import Store
 from tests.conftest import FreshServer

@@ -17,7 +17,8 @@ from cachectl.models import Entry
 from cachectl.operations import export as room
 from cachectl.operations.export import Target, export
 from cachectl.operations.stop import Stop
-from cachectl.reports import ExportReport, WarmReport
+from cachectl.reports.export import ExportReport
+from cachectl.reports.warm import WarmReport
 from cachectl.sources.lines import entry_batches
 from cachectl.store.store import Store
 from tests.conftest import FreshServer, ServerOf

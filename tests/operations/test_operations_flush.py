@@ -14,7 +14,8 @@ from cachectl.models import Progress
 from cachectl.operations import flush as flush_module
 from cachectl.operations.flush import Target, preview
 from cachectl.operations.stop import Stop
-from cachectl.reports import FlushReport, NamespaceCount
+from cachectl.reports.counts import NamespaceCount
+from cachectl.reports.flush import FlushReport
 from cachectl.store.scan import Page, Walk
 from cachectl.store.store import Store
 from tests.conftest import FreshServer

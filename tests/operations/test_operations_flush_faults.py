@@ -12,7 +12,7 @@ from cachectl.errors import CachectlError, LostError, SilenceError, UnreachableE
 from cachectl.models import Progress  # noqa: TC001
 from cachectl.operations.flush import Target, flush, preview
 from cachectl.operations.stop import Stop
-from cachectl.reports import FlushReport
+from cachectl.reports.flush import FlushReport
 from cachectl.store.scan import Page, Walk
 from cachectl.store.store import Store
 from tests.conftest import FreshServer

@@ -10,7 +10,7 @@ from cachectl.config.settings import DEFAULT_HEALTH, Server, Threshold
 from cachectl.config.url import parse_url
 from cachectl.errors import UsageError
 from cachectl.operations.health import health, wait_until_ready
-from cachectl.reports import Check, HealthReport
+from cachectl.reports.health import Check, HealthReport
 from cachectl.store.open import open_store
 from cachectl.store.store import Store
 from cachectl.store.tries import Patience

@@ -5,7 +5,7 @@ from time import monotonic
 
 from cachectl.config.settings import DEFAULT_HEALTH
 from cachectl.operations.health import health
-from cachectl.reports import Check
+from cachectl.reports.health import Check
 from cachectl.store.store import Store
 from tests.clusters import Cluster
 from tests.members import Member, wait_until

@@ -5,7 +5,7 @@ import pytest
 from cachectl.config.settings import DEFAULT_HEALTH, Threshold
 from cachectl.errors import BusyError, CachectlError, DeniedError, NotReadyError
 from cachectl.operations.health import judge, worst_of
-from cachectl.reports import Check, HealthReport
+from cachectl.reports.health import Check, HealthReport
 from cachectl.store.told import Vitals
 
 GREETING: dict[str, str | None] = {"server": "valkey", "version": "9.1.2", "mode": "standalone"}

@@ -12,7 +12,7 @@ from cachectl.errors import DeniedError, UnreachableError
 from cachectl.models import Progress
 from cachectl.operations.stats import Target, stats
 from cachectl.operations.stop import Stop
-from cachectl.reports import Figures, StatsReport
+from cachectl.reports.stats import Figures, StatsReport
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
 from tests.operations.operating import On, run, silent, soon, user_with

@@ -20,7 +20,7 @@ from cachectl.operations.stop import Stop
 from cachectl.operations.warm.plan import Only, Warm
 from cachectl.operations.warm.run import warm
 from cachectl.operations.warm.tally import Tally
-from cachectl.reports import WarmReport
+from cachectl.reports.warm import WarmReport
 from cachectl.store.pace import FULL, GENTLE, Pace
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT

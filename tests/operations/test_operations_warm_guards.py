@@ -17,7 +17,7 @@ from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.run import warm
 from cachectl.operations.warm.tally import Tally
 from cachectl.operations.warm.write import into
-from cachectl.reports import WarmReport
+from cachectl.reports.warm import WarmReport
 from cachectl.store.pace import FULL, GENTLE, Pace
 from cachectl.store.store import Store
 from tests.conftest import FreshServer

@@ -27,7 +27,7 @@ from cachectl.models import Request
 from cachectl.operations.stop import Stop
 from cachectl.operations.warm import compute
 from cachectl.operations.warm.plan import Only, Warm
-from cachectl.reports import WarmReport
+from cachectl.reports.warm import WarmReport
 from cachectl.sources.origins import limits
 from cachectl.sources.origins import processes as local_processes
 from cachectl.sources.origins.failure import OriginError, OriginGoneError

@@ -13,7 +13,7 @@ from cachectl.operations import stop as stopping
 from cachectl.operations.stop import GRACE, Stop, proven
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.run import warm
-from cachectl.reports import WarmReport
+from cachectl.reports.warm import WarmReport
 from cachectl.store.store import Store
 from tests.operations.operating import (
     adds_up,

@@ -18,7 +18,7 @@ from cachectl.models import Progress
 from cachectl.operations.stop import Stop
 from cachectl.operations.warm.plan import Only, Warm
 from cachectl.operations.warm.run import warm
-from cachectl.reports import WarmReport
+from cachectl.reports.warm import WarmReport
 from cachectl.store.store import Store
 from tests.operations import callables
 from tests.operations.operating import (

@@ -8,7 +8,7 @@ from cachectl.models import Progress
 from cachectl.operations.stop import Stop
 from cachectl.operations.warm.verify import look
 from cachectl.operations.warm.watch import watch
-from cachectl.reports import LiveHitRate
+from cachectl.reports.warm import LiveHitRate
 from cachectl.store.info import lookups
 from cachectl.store.store import Store
 from tests.operations.operating import On, run, silent, soon, user_with

@@ -16,7 +16,7 @@ from cachectl.models import Request
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.preview import preview
 from cachectl.operations.warm.worth import OVERHEAD, chosen, curve, memory, promise, worth
-from cachectl.reports import PlanPoint
+from cachectl.reports.plan import PlanPoint
 from tests.operations.operating import lines
 from tests.operations.operating import origin as an_origin
 

@@ -7,7 +7,10 @@ import pytest
 from cachectl import errors
 from cachectl.config.settings import UNSET
 from cachectl.models import Entry, Request
-from cachectl.reports import Check, DeleteReport, FlushReport, HealthReport, HitRate, WarmReport
+from cachectl.reports.entries import DeleteReport
+from cachectl.reports.flush import FlushReport
+from cachectl.reports.health import Check, HealthReport
+from cachectl.reports.warm import HitRate, WarmReport
 
 DENIED = errors.DeniedError("NOPERM")
 LOST = errors.LostError("gone")

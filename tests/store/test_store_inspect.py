@@ -3,7 +3,7 @@
 import pytest
 
 from cachectl.errors import DeniedError
-from cachectl.reports import KeyInfo
+from cachectl.reports.entries import KeyInfo
 from cachectl.store.store import Store
 from tests.proxies import Proxy
 from tests.servers import ServerProcess

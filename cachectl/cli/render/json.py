@@ -11,22 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cachectl.models import Problem
-    from cachectl.reports import (
-        Asked,
-        Check,
-        DeleteReport,
-        ExportReport,
-        Figures,
-        FlushReport,
-        HealthReport,
-        HitRate,
-        KeyInfo,
-        LiveHitRate,
-        NodeCount,
-        NodeFigures,
-        StatsReport,
-        WarmReport,
-    )
+    from cachectl.reports.counts import NodeCount
+    from cachectl.reports.entries import DeleteReport, KeyInfo
+    from cachectl.reports.export import ExportReport
+    from cachectl.reports.flush import FlushReport
+    from cachectl.reports.health import Check, HealthReport
+    from cachectl.reports.plan import Asked
+    from cachectl.reports.stats import Figures, NodeFigures, StatsReport
+    from cachectl.reports.warm import HitRate, LiveHitRate, WarmReport
 
 Fields = dict[str, Any]
 

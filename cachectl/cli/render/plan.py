@@ -12,7 +12,7 @@ from cachectl.values import key_field, safe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cachectl.reports import PlanPoint, PlanReport
+    from cachectl.reports.plan import PlanPoint, PlanReport
 
 BAR = 30
 """Characters of a whole bar; 40 are beside it in its line."""

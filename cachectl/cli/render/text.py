@@ -10,17 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from cachectl.models import Problem
-    from cachectl.reports import (
-        Asked,
-        ExportReport,
-        FlushReport,
-        HealthReport,
-        HitRate,
-        KeyInfo,
-        NodeCount,
-        StatsReport,
-        WarmReport,
-    )
+    from cachectl.reports.counts import NodeCount
+    from cachectl.reports.entries import KeyInfo
+    from cachectl.reports.export import ExportReport
+    from cachectl.reports.flush import FlushReport
+    from cachectl.reports.health import HealthReport
+    from cachectl.reports.plan import Asked
+    from cachectl.reports.stats import StatsReport
+    from cachectl.reports.warm import HitRate, WarmReport
 
 MAX_SHOWN = 2000
 """Characters of a value that are shown to a person."""

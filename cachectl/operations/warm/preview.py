@@ -6,7 +6,7 @@ from cachectl.errors import UsageError
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.rank import Ranked, rank
 from cachectl.operations.warm.worth import chosen, curve
-from cachectl.reports import Asked, PlanReport
+from cachectl.reports.plan import Asked, PlanReport
 
 TOP = 20
 """So many of the most asked keys are told."""

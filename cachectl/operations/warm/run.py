@@ -29,7 +29,8 @@ from cachectl.operations.warm.rank import Ranked, rank
 from cachectl.operations.warm.tally import Tally
 from cachectl.operations.warm.verify import Proof
 from cachectl.operations.warm.watch import watch
-from cachectl.reports import NodeCount, WarmReport
+from cachectl.reports.counts import NodeCount
+from cachectl.reports.warm import WarmReport
 from cachectl.sources.origins.open import check_origin, open_origin
 from cachectl.sources.reading import STDIN, named
 from cachectl.sources.routes import compiled

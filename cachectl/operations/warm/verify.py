@@ -9,7 +9,7 @@ from cachectl.models import Request
 from cachectl.operations.warm.parts import mine
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.rank import Ranked, read_sample
-from cachectl.reports import HitRate, LiveHitRate
+from cachectl.reports.warm import HitRate, LiveHitRate
 from cachectl.store.store import Store
 from cachectl.store.stream import Outcomes
 

@@ -4,7 +4,7 @@ from time import perf_counter
 
 from cachectl.models import Observer, Progress
 from cachectl.operations.stop import Stop, until
-from cachectl.reports import LiveHitRate
+from cachectl.reports.warm import LiveHitRate
 from cachectl.store.info import Lookups
 from cachectl.store.store import Store
 

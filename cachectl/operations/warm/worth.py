@@ -6,7 +6,7 @@ from statistics import fmean
 
 from cachectl.models import Request
 from cachectl.operations.warm.plan import Warm
-from cachectl.reports import PlanPoint
+from cachectl.reports.plan import PlanPoint
 
 OVERHEAD = 80
 """Bytes that a key takes besides its own and its value's: table, objects, expiry. MEMORY USAGE of

@@ -14,7 +14,7 @@ from cachectl.errors import CachectlError
 from cachectl.values import safe
 
 if TYPE_CHECKING:
-    from cachectl.reports import HitRate, WarmReport
+    from cachectl.reports.warm import HitRate, WarmReport
 
 CLASS = "cachectl.warm"
 MAX_LINE = 500

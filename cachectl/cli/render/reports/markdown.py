@@ -12,7 +12,7 @@ from cachectl.values import safe
 
 if TYPE_CHECKING:
     from cachectl.models import Problem
-    from cachectl.reports import HitRate, WarmReport
+    from cachectl.reports.warm import HitRate, WarmReport
 
 MAX_SHOWN = 200
 """Characters that are shown of a key or a message."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from cachectl.cli.render.reports.told import Told
 from cachectl.errors import CachectlError, DependencyError
-from cachectl.reports import WarmReport
+from cachectl.reports.warm import WarmReport
 
 HELP: Final = {
     "entries": "Entries of the last run, by what became of them.",

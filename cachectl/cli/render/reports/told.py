@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from time import time
 
 from cachectl.errors import CachectlError
-from cachectl.reports import WarmReport
+from cachectl.reports.warm import WarmReport
 
 
 class UnbegunError(CachectlError):
