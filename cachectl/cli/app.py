@@ -29,7 +29,7 @@ COMMANDS = {
     "delete": Verb("entries", "Unlink keys."),
     "key": Verb("entries", "Print the key that the application uses for parameters."),
     "inspect": Verb("entries", "Show type, TTL, memory and a preview of a key."),
-    "scan": Verb("entries", "List keys."),
+    "scan": Verb("scan", "List keys."),
     "export": Verb("export", "Write entries as JSON Lines, which warm reads."),
     "stats": Verb("stats", "Count keys, memory and TTLs by namespace."),
     "warm": Verb("warm", "Load or compute entries, and prove the hit rate."),
