@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cachectl.cli import options
-from cachectl.cli.ending import show_error
+from cachectl.cli.ending import INTERRUPTED, show_error
 from cachectl.cli.progress import progress
 from cachectl.cli.render import json as as_json
 from cachectl.cli.render import out, text
@@ -255,7 +255,8 @@ def _told(session: Session, plan: "Warm", told: "list[Told]") -> int:
         raise
     except BaseException as error:
         cut = CutShortError("it was ended at once: what it wrote until then was not counted")
-        told.append(Told(plan.job, *where, cut, getattr(error, "exit_code", cut.exit_code)))
+        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else cut.exit_code
+        told.append(Told(plan.job, *where, cut, getattr(error, "exit_code", code)))
         raise
     told.append(Told(plan.job, *where, report, code))
     return code

@@ -280,13 +280,13 @@ async def _pass(
     A refusal ends the walk once all that is on its way is answered, at other nodes too: if anything was
     removed meanwhile it does not hold for all, and another walk goes on.
     """
-    await _walk(store, targets, account, stop, observe, server)
-    refusal, account.refusal = account.refusal, None
-    if refusal is None:
-        return
-    if isinstance(refusal, ReadOnlyServerError) or not account.begun:
-        raise refusal
-    await _walk(store, targets, account, stop, observe, server)
+    while True:
+        await _walk(store, targets, account, stop, observe, server)
+        refusal, account.refusal = account.refusal, None
+        if refusal is None:
+            return
+        if isinstance(refusal, ReadOnlyServerError) or not account.begun:
+            raise refusal
 
 
 async def _walk(

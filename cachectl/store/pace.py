@@ -27,7 +27,7 @@ class Sizes(NamedTuple):
     ahead: int
 
 
-GENTLE = Sizes(page=200, burst=150, ahead=0)
+GENTLE = Sizes(page=300, burst=220, ahead=0)
 """Leaves the server idle between two steps, while the next one is prepared."""
 FULL = Sizes(page=1000, burst=2000, ahead=100_000)
 """Keeps the server busy. SCAN's COUNT is never more: a page is one command, that blocks all others."""
