@@ -39,10 +39,15 @@ def cases_of_gzip(data: bytes, random: Random) -> tuple[bytes, bool]:
     return random.choice([_cut, _flipped, _doubled])(packed, random, TOKENS), False
 
 
+def shows(text: str) -> bool:
+    """Whether a piece of the canary stands in a text."""
+    return any(CANARY[at : at + 4] in text for at in range(len(CANARY) - 3))
+
+
 def hidden(*texts: str | None) -> None:
     """Raise `Broken` if a piece of the canary shows in a text that people see."""
     for text in filter(None, texts):
-        if any(CANARY[at : at + 4] in text for at in range(len(CANARY) - 3)):
+        if shows(text):
             msg = f"a piece of the password shows: {text[:300]!r}"
             raise Broken(msg)
 

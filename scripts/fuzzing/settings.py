@@ -15,7 +15,7 @@ from cachectl.config.nodes import Mapping, Node, Sequence, parse
 from cachectl.config.resolve import resolve
 from cachectl.config.settings import Settings
 from cachectl.errors import ConfigError
-from scripts.fuzzing.junk import CANARY, TOKENS, damaged, demand, hidden
+from scripts.fuzzing.junk import CANARY, TOKENS, damaged, demand, hidden, shows
 
 _EXAMPLE: Final = Path(__file__).parents[2] / "config.example.yaml"
 _ENV: Final = {"HOME": "/home/ann", "CACHE_PASSWORD": CANARY, "X": f"redis://:{CANARY}@h/x"}
@@ -109,15 +109,14 @@ def _look_at(error: ConfigError, data: bytes) -> None:
     if where:
         lines = len(text.splitlines()) + 1
         demand(1 <= int(where[1]) <= lines, f"an error on no line of {lines}: {said!r}")
-    if CANARY[:4] in said or CANARY[-4:] in said:
-        # a password that was given in the place of a key is shown as that
-        said = said if not _in_a_key(text) else ""
-    hidden(said)
+    # a password that was given in the place of a key is shown as that
+    if not (shows(said) and _in_a_key(text)):
+        hidden(said)
 
 
 def _in_a_key(text: str) -> bool:
     try:
-        return any(CANARY[at : at + 4] in key for key in _keys(parse(text, "")) for at in range(9))
+        return any(map(shows, _keys(parse(text, ""))))
     except ConfigError:
         return False
 
