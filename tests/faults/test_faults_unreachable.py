@@ -204,4 +204,5 @@ def test_a_port_of_something_else_is_told(
         assert "does not speak the Redis protocol" in ended.error["message"]
         assert "right port" in ended.error["hint"]
     assert all(data == pack("AUTH", USER, PASSWORD) for data in sent)
+    assert proxy.connections == 1, "each try would show it the password"
     assert keys_of(server) == set()
