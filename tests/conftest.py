@@ -143,10 +143,10 @@ def tls_server(started_tls_server: TlsServer) -> TlsServer:
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Start two workers a core: half of the time a test waits for a server that is silent."""
+    """Start three workers for two cores: half of the time a test waits for a server that is silent."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None  # xdist reads it
-    return 2 * len(os.sched_getaffinity(0))
+    return 3 * len(os.sched_getaffinity(0)) // 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -162,7 +162,7 @@ def test_a_hundred_callers_wait_for_ten_connections(server: ServerProcess) -> No
     """The pool does not raise; each caller gets its own value; ten connections are all there are."""
 
     async def main(proxy: Proxy) -> None:
-        async with CacheClient(proxy.url) as cache:
+        async with CacheClient(proxy.url, settings=PATIENT) as cache:
             values = {f"n:{i}": i for i in range(100)}
             assert await cache.set_many(values) == 100
             for _ in range(5):
