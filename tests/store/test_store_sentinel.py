@@ -7,10 +7,11 @@ import pytest
 from cachectl.config.secrets import Credentials, Secret
 from cachectl.config.settings import ClientSettings, Sentinel, Server
 from cachectl.config.url import Address
-from cachectl.errors import CachectlError, ConfigError, LoginError
+from cachectl.errors import CachectlError, ConfigError, LoginError, NotReadyError
 from cachectl.store.open import open_store
 from cachectl.store.store import Store
 from cachectl.store.tries import Patience
+from cachectl.store.wire import Wire
 from tests.conftest import SentinelsOf
 from tests.members import holds
 from tests.sentinels import SentinelTrio
@@ -97,3 +98,22 @@ def test_what_is_wrong_with_the_sentinels_is_said(
         assert caught.value.exit_code == (2 if kind is ConfigError else 3)
 
     worked(lambda: store_at(found, login, PATIENT._replace(total=0.5)), work)
+
+
+def test_a_primary_that_has_become_a_replica_is_left(server: ServerProcess) -> None:
+    """Where another may have taken over, READONLY is "not now", and the connection is given up."""
+
+    async def main() -> None:
+        there = Address("unix", path=str(server.socket))
+        wire = Wire(*await asyncio.open_unix_connection(str(server.socket)), there)
+        wire.follows = True
+        assert await wire.call(b"SET", b"k", b"1", silence=5.0) == b"OK"
+        assert wire.clean
+        server.raw("REPLICAOF", "127.0.0.1", "1")
+        assert isinstance(await wire.call(b"SET", b"k", b"2", silence=5.0), NotReadyError)
+        assert not wire.clean
+        await wire.close()
+
+    asyncio.run(main())
+    server.raw("REPLICAOF", "NO", "ONE")
+    assert server.raw("GET", "k") == b"1"
