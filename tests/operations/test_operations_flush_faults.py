@@ -511,7 +511,7 @@ def test_a_server_that_becomes_a_replica_ends_the_flush_with_a_report(server: Se
     assert report.error is not None
     assert report.error.code == "read_only_replica"
     assert 1000 <= report.deleted < 30_000
-    assert report.failed < 3 * GENTLE.page
+    assert report.failed <= GENTLE.page * 5 // 2  # two pages, a quarter larger than asked for
     assert report.deleted == 30_000 - server.raw("DBSIZE")
 
 
