@@ -195,6 +195,10 @@ class RedirectError(errors.ServerError):
         return self.word == "ASK"
 
 
+class TogetherError(errors.NotReadyError):
+    """Commands were refused as a group: none of them was applied, and alone they may be taken."""
+
+
 class TlsError(errors.UnreachableError):
     """The TLS handshake failed. Never tried again: a certificate does not mend itself."""
 

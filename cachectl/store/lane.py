@@ -4,14 +4,14 @@ What was not answered is sent again on another connection, in order, for as long
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cachectl.errors import CachectlError, LostError, UnreachableError
-from cachectl.store.errors import is_rejected
+from cachectl.store.errors import TogetherError, is_rejected
 from cachectl.store.pace import Pace
 from cachectl.store.pool import Pool
-from cachectl.store.stream import UNKNOWN, UNSENT, Flight, Unanswered, Work
+from cachectl.store.stream import UNKNOWN, UNSENT, Flight, Group, Unanswered, Work
 from cachectl.store.tries import Tries
 
 if TYPE_CHECKING:
@@ -40,10 +40,19 @@ class Lane:
         self._flight: Flight | None = None
         self._open: deque[Work] = deque()
         self._rested = False
+        self._one_by_one = False
         self.error: CachectlError | None = None
 
-    async def send(self, work: Work) -> list[Work]:
-        """Send a work behind the others; return those that are settled by now, in order."""
+    async def send(
+        self, work: Work, together: Callable[[int], Iterable[Group]] | None = None
+    ) -> list[Work]:
+        """Send a work behind the others; return those that are settled by now, in order.
+
+        `together` gives its commands in groups of at most so many, or none. Once a group was refused
+        (its command is not known, or denied; one of its keys is, or memory is short), all go alone.
+        """
+        if together is not None and self._pace.group > 1 and not self._one_by_one:
+            work.groups.extend(together(self._pace.group))
         self._open.append(work)
         work.outcomes.error = self.error
         if self.error is None:
@@ -106,11 +115,14 @@ class Lane:
         """Settle all works that are not, on other connections: what is left of them, in order."""
         self.leave()
         works = list(self._open)
+        alone = isinstance(error, TogetherError)
+        self._one_by_one = self._one_by_one or alone
         if isinstance(error, UnreachableError):
             error.maybe_applied = any(work.sent > len(work.replies) for work in works)
         joined = _Joined(works)
         try:
-            await _resend(self._pool, self._tries, self._pace, joined, error)
+            reason = None if alone else error  # there is nothing to wait for
+            await _resend(self._pool, self._tries, self._pace, joined, reason)
         finally:
             joined.part()
         self.error = joined.error

@@ -13,7 +13,7 @@ from cachectl.store.lane import Lane
 from cachectl.store.pace import Pace
 from cachectl.store.pool import Pool
 from cachectl.store.settle import doubt_refusals
-from cachectl.store.stream import Outcomes, Work
+from cachectl.store.stream import Group, Outcomes, Work
 from cachectl.store.topology import Topology
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Command, verb
@@ -47,6 +47,10 @@ class Sent:
         self.parts: list[tuple[Work, list[int]]] = []
         self.node = ""
         self.nodes: list[str] = []
+
+    def together(self, most: int) -> Iterable[Group]:  # noqa: ARG002 for those that can
+        """Return all commands in groups of at most so many; nothing where they cannot be grouped."""
+        return ()
 
     def goes_to(self, node: str, places: Sequence[int]) -> None:
         """Note which node the commands at some places go to."""
@@ -127,8 +131,10 @@ class Lanes:
             sent.parts.append((works[-1][1], places))
         self._on_their_way.append((sent, {work for _, work in works}))
         settled = []
+        # the keys of a group must lie in one slot
+        together = None if topology.sharded else sent.together
         for node, work in works:
-            settled += await (await self._lane(node)).send(work)
+            settled += await (await self._lane(node)).send(work, together)
         return before + await self._finished(self._whole(settled))
 
     async def land(self) -> list[Sent]:

@@ -19,18 +19,22 @@ from cachectl.store.wire import Wire
 class Sizes(NamedTuple):
     """The steps of bulk work: keys a page of SCAN, and commands a burst.
 
-    `ahead` is how many commands may be unanswered when the next burst goes out.
+    `ahead` is how many commands may be unanswered when the next burst goes out, `group` how many
+    entries one command writes where the server and the rights of the user allow that.
     """
 
     page: int
     burst: int
     ahead: int
+    group: int = 1
 
 
 GENTLE = Sizes(page=300, burst=220, ahead=0)
 """Leaves the server idle between two steps, while the next one is prepared."""
-FULL = Sizes(page=1000, burst=2000, ahead=100_000)
+STEADY = Sizes(page=1000, burst=2000, ahead=100_000)
 """Keeps the server busy. SCAN's COUNT is never more: a page is one command, that blocks all others."""
+FULL = STEADY._replace(group=50)
+"""Takes what the server does faster, too, though it may be denied, which stands in the server's log."""
 
 STEPS = 20
 """A capped rate is kept by at least so many steps a second."""
@@ -91,7 +95,7 @@ class Pace:
     """
 
     def __init__(
-        self, sizes: Sizes = FULL, rate: float | None = None, max_latency: float | None = None
+        self, sizes: Sizes = STEADY, rate: float | None = None, max_latency: float | None = None
     ) -> None:
         """Start at once. With `max_latency`, in seconds, there is a brake, which is to be told."""
         self._sizes = sizes
@@ -120,6 +124,11 @@ class Pace:
     def burst(self) -> int:
         """Commands to write at once."""
         return self._step(self._sizes.burst)
+
+    @property
+    def group(self) -> int:
+        """Entries that one command may write: a limited pace takes its steps one by one."""
+        return 1 if self.limited else self._sizes.group
 
     @property
     def limited(self) -> bool:

@@ -5,18 +5,16 @@ looked up afterwards): on a cut connection it reconnects and sends again what wa
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
-from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Any, Final
+from itertools import takewhile
+from typing import Any, Final, NamedTuple
 
-from cachectl.store.errors import is_rejected
+from cachectl.errors import CachectlError
+from cachectl.store.errors import TogetherError, is_rejected
 from cachectl.store.pace import Pace
 from cachectl.store.tries import Tries
 from cachectl.store.wire import Command, Wire, pack
-
-if TYPE_CHECKING:
-    from cachectl.errors import CachectlError
 
 WINDOW = 1024 * 1024
 """Bytes in flight at most, or one command: a hundred values of 10 MB must not be 1 GB."""
@@ -67,16 +65,33 @@ class Outcomes:
         self.doubt = self.doubt or part.doubt
 
 
+class Group(NamedTuple):
+    """Commands in a row, as one that does the same: packed, and the number of commands."""
+
+    packed: bytes
+    commands: int
+
+
+class Packed(NamedTuple):
+    """Commands as they are sent: their bytes, their number, and the sizes of the groups, if any."""
+
+    data: bytes
+    commands: int
+    groups: Sequence[int] = ()
+
+
 class Work:
     """Commands that are sent in order, how many are sent, and the replies that came so far.
 
     A command is packed when it is sent, not before: a batch may be larger than memory bears twice.
+    With `groups`, which hold all of the commands, these are sent instead, the first time; each command
+    has the reply of its group.
     With `last_wins`, the keys, the last write of each key must stand whatever is sent again; None for
     a command that writes none.
     `reply_size` is how many bytes a reply is taken for until the first ones have come.
     """
 
-    __slots__ = ("commands", "last_wins", "outcomes", "replies", "reply_size", "sent")
+    __slots__ = ("commands", "groups", "last_wins", "outcomes", "replies", "reply_size", "sent")
 
     def __init__(
         self,
@@ -88,25 +103,37 @@ class Work:
         self.commands = commands
         self.last_wins = last_wins or [None] * len(commands)
         self.reply_size = reply_size
+        self.groups = deque[Group]()
         self.sent = 0
         self.replies: list[Any] = []
         self.outcomes = Outcomes(len(commands))
 
-    def pack(self, most: int) -> tuple[bytes, int]:
-        """Return the commands to send next, packed, and their number: at most so many."""
+    def pack(self, most: int) -> Packed:
+        """Return what to send next: at most so many commands, or a group."""
+        if self.groups:
+            return self._pack_groups(most)
         packed: list[Any] = []
-        if isinstance(self.commands[self.sent], bytes):  # packed already, so they are small
-            coming = islice(self.commands, self.sent, self.sent + most)
+        coming = self.commands[self.sent : self.sent + most]
+        if isinstance(coming[0], bytes):  # packed already, so they are small
             packed += takewhile(lambda command: isinstance(command, bytes), coming)
-            return b"".join(packed), len(packed)
+            return Packed(b"".join(packed), len(packed))
         size = 0
-        for command in islice(self.commands, self.sent, self.sent + most):
+        for command in coming:
             words = pack(command)
             packed.append(words)
             size += len(words)
             if size >= PART:
                 break
-        return packed[0] if len(packed) == 1 else b"".join(packed), len(packed)
+        return Packed(packed[0] if len(packed) == 1 else b"".join(packed), len(packed))
+
+    def _pack_groups(self, most: int) -> Packed:
+        packed: list[bytes] = []
+        sizes: list[int] = []
+        while self.groups and (not sizes or sum(sizes) + self.groups[0].commands <= most):
+            group = self.groups.popleft()
+            packed.append(group.packed)
+            sizes.append(group.commands)
+        return Packed(b"".join(packed), sum(sizes), sizes)
 
     @property
     def answered(self) -> bool:
@@ -130,6 +157,8 @@ class Flight:
         self._pace = pace
         self._works: deque[Work] = deque()
         self._parts: deque[tuple[int, int]] = deque()  # commands that are not answered, their bytes
+        self._groups: deque[int] = deque()  # the sizes of those in flight, where it is groups
+        self._grouped = False
         self._count = 0
         self._bytes = 0
         self._silence = tries.answer
@@ -140,12 +169,16 @@ class Flight:
     async def send(self, work: Work) -> None:
         """Send the commands of a work, and take replies where there is no room for more.
 
-        Raises `SilenceError` or `LostError`, and ends early when the server says "not now".
+        Raises `SilenceError` or `LostError`, and ends early when the server says "not now". The first
+        group is answered before others follow: the server may not know such a command, or deny it.
         """
+        if bool(work.groups) is not bool(self._groups):
+            await self.land()  # so that each reply is a group's, or none is
         self._works.append(work)
         self._reply_size = max(self._reply_size, work.reply_size)
         while work.sent < len(work.commands):
-            packed, count = work.pack(min(self._pace.burst, self._bearable))
+            first = bool(work.groups) and not self._grouped
+            packed, count, groups = work.pack(1 if first else min(self._pace.burst, self._bearable))
             waited = await self._pace.turn(count)
             while self._parts and not self._has_room(len(packed), count):
                 await self._receive()
@@ -155,9 +188,13 @@ class Flight:
                 self.progress()  # that was our pause, not the server's silence
             work.sent += count
             self._parts.append((count, len(packed)))
+            self._groups += groups
             self._count += count
             self._bytes += len(packed)
-            await self._wire.send(packed, count, silence=self._silence)
+            await self._wire.send(packed, len(groups) or count, silence=self._silence)
+            if first:
+                await self.land()
+                self._grouped = True
 
     def progress(self) -> None:
         """Begin the wait for the next answer anew."""
@@ -186,6 +223,8 @@ class Flight:
     async def _receive(self) -> None:
         replies, size, refused = await self._wire.receive(silence=self._silence)
         self._reply_size = max(size / len(replies), self._reply_size / 2, 1.0)
+        if self._groups:
+            replies = self._each(replies)
         if refused:
             rejected = (reply for reply in replies if is_rejected(reply))
             self.rejection = self.rejection or next(rejected, None)
@@ -200,6 +239,19 @@ class Flight:
             start = end
             if work.answered:
                 self.answered.append(self._works.popleft())
+
+    def _each(self, replies: Iterable[Any]) -> list[Any]:
+        """Return the replies to the commands of which groups were answered."""
+        each: list[Any] = []
+        for reply in replies:
+            if not isinstance(reply, CachectlError):
+                own: object = b"OK"
+            elif is_rejected(reply):
+                own = reply
+            else:
+                own = TogetherError(reply.message, reply.hint)
+            each += [own] * self._groups.popleft()
+        return each
 
     def _free(self, count: int) -> None:
         """Note that the first `count` commands in flight are answered."""

@@ -1,13 +1,13 @@
 """Entries on their way into the cache, batch after batch."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from cachectl.models import Entries
 from cachectl.store.lanes import Lanes, Sent
 from cachectl.store.settle import Since, doubt_refusals, settle_batch
-from cachectl.store.stream import UNKNOWN, Outcomes
+from cachectl.store.stream import UNKNOWN, Group, Outcomes
 from cachectl.store.wire import Command
-from cachectl.store.writing import Lengths, write_commands, written
+from cachectl.store.writing import Lengths, Writes, grouped, written
 
 Look = Callable[[list[Command], list[bytes]], Awaitable[Outcomes]]
 """Sends commands for keys and waits for their outcomes."""
@@ -20,16 +20,20 @@ class Writing(Sent):
     error, UNKNOWN or UNSENT. `size` counts the bytes of all keys and values.
     """
 
-    __slots__ = ("entries", "only_missing", "since", "size")
+    __slots__ = ("_lengths", "entries", "only_missing", "since", "size")
 
     def __init__(self, entries: Entries, *, only_missing: bool) -> None:
         """Take entries whose TTLs are decided on; each key is written as often as it comes."""
-        lengths = Lengths.of(entries)
-        super().__init__(write_commands(entries, lengths, only_missing=only_missing))
+        self._lengths = lengths = Lengths.of(entries)
+        super().__init__(Writes(entries, lengths, only_missing=only_missing))
         self.entries = entries
         self.size = sum(lengths.keys) + sum(lengths.values)
         self.only_missing = only_missing
         self.since = Since()
+
+    def together(self, most: int) -> Iterable[Group]:
+        """Return MSETEX for the entries; nothing with `only_missing`: that would be all or none."""
+        return () if self.only_missing else grouped(self.entries, self._lengths, most)
 
     def so_far(self) -> Outcomes:
         """Return the outcomes as they are by now: what is not looked up yet is UNKNOWN."""

@@ -1,12 +1,14 @@
 """An entry -> the command that writes it; the server's answers -> ours."""
 
-from functools import lru_cache
-from itertools import repeat
-from typing import Any, Final, Literal, NamedTuple, Self
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, lru_cache
+from itertools import groupby, repeat
+from typing import Any, Final, Literal, NamedTuple, Self, overload
 
 from cachectl.config.settings import Unset
 from cachectl.errors import CachectlError
 from cachectl.models import Entries, Entry
+from cachectl.store.stream import Group
 from cachectl.store.wire import Command
 
 CHANGES: Final = frozenset({b"SET", b"RESTORE", b"UNLINK", b"DEL"})
@@ -14,6 +16,8 @@ CHANGES: Final = frozenset({b"SET", b"RESTORE", b"UNLINK", b"DEL"})
 SMALL: Final = 1024 * 1024
 """Bytes of values that are packed at once, and so are in memory twice."""
 KEPT: Final = 16 * 1024
+GROUP: Final = 32 * 1024
+"""Bytes of keys and values that one command writes, about: the server is not busy with it for long."""
 
 
 def milliseconds(seconds: float) -> int:
@@ -48,17 +52,80 @@ class Lengths(NamedTuple):
         return cls(list(map(len, entries.keys)), list(map(len, entries.values)))
 
 
-def write_commands(entries: Entries, lengths: Lengths, *, only_missing: bool) -> list[Command]:
-    """Return the commands that write entries, each one whole.
+class Writes(Sequence[Command]):
+    """The commands that write entries, each one whole; made when they are wanted: groups may do."""
 
-    Those of a small batch are packed at once, by columns: all of a load goes through here.
+    def __init__(self, entries: Entries, lengths: Lengths, *, only_missing: bool) -> None:
+        """Make nothing yet."""
+        self._entries = entries
+        self._lengths = lengths
+        self._only_missing = only_missing
+
+    @cached_property
+    def _made(self) -> list[Command]:
+        return _commands(self._entries, self._lengths, only_missing=self._only_missing)
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Command]:
+        """Yield them one by one."""
+        return iter(self._made)
+
+    @overload
+    def __getitem__(self, place: int) -> Command: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Command]: ...
+    def __getitem__(self, place: int | slice) -> Command | list[Command]:
+        """Return the one at a place, or several."""
+        return self._made[place]
+
+
+def grouped(entries: Entries, lengths: Lengths, most: int) -> Iterable[Group]:
+    """Return MSETEX commands for the entries, `most` with each or fewer; none where SET is as good.
+
+    That is for few entries, for large ones, and for TTLs that differ: one command has one. The server is
+    done with fifty in 0.6 of the time that it takes for as many SET. Of a key that comes twice the last
+    value stands. Source: MSETEX of Valkey 9.1 and Redis 8.4.
     """
+    count = len(entries)
+    if count < most or True in entries.dumps:
+        return
+    most = min(most, GROUP * count // max(sum(lengths.keys) + sum(lengths.values), 1))
+    lives = zip(entries.ttls, entries.expiries, strict=True)
+    runs = [len(list(run)) for _, run in groupby(lives)]
+    if min(most, count // len(runs)) < 2:  # noqa: PLR2004 alone, on the average
+        return
+    words = [b""] * (4 * count)
+    words[0::4] = map(_length, lengths.keys)
+    words[1::4] = entries.keys
+    words[2::4] = map(_length, lengths.values)
+    words[3::4] = entries.values
+    end = 0
+    for run in runs:
+        start, end = end, end + run
+        last = _last_words(entries.ttls[start], entries.expiries[start], only_missing=False)
+        for first in range(start, end, most):
+            size = min(most, end - first)
+            head = b"*%d%b" % (2 + 2 * size + len(last), _packed(b"MSETEX", b"%d" % size))
+            body = b"".join(words[4 * first : 4 * (first + size)])
+            yield Group(b"%b%b%b\r\n" % (head, body, _packed(*last)), size)
+
+
+def _packed(*words: bytes) -> bytes:
+    r"""Return words as the protocol writes them, but with the `\r\n` that closes what is before them."""
+    return b"".join(b"\r\n$%d\r\n%b" % (len(word), word) for word in words)
+
+
+def _commands(entries: Entries, lengths: Lengths, *, only_missing: bool) -> list[Command]:
+    """Return the commands; those of a small batch are packed at once, by columns."""
     if sum(lengths.values) > SMALL or True in entries.dumps:
         return [write_command(entry, only_missing=only_missing) for entry in entries]
     tails = map(_tail, entries.ttls, entries.expiries, repeat(only_missing))
     packed = zip(map(_length, lengths.keys), map(_length, lengths.values), strict=True)
     return [
-        b"".join((head, key_length, key, b"\r\n", length, value, tail))
+        b"".join((head, key_length, key, length, value, tail))
         for key, value, (head, tail), (key_length, length) in zip(
             entries.keys, entries.values, tails, packed, strict=True
         )
@@ -73,15 +140,14 @@ def _tail(
 ) -> tuple[bytes, bytes]:
     """Return a SET as the protocol writes it: what comes before its key, and what after its value."""
     words = _last_words(ttl, expires_at, only_missing=only_missing)
-    head = b"*%d\r\n$3\r\nSET\r\n" % (3 + len(words))
-    return head, b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+    return b"*%d%b" % (3 + len(words), _packed(b"SET")), _packed(*words) + b"\r\n"
 
 
 class _Lengths(dict[int, bytes]):
-    """The lengths of words as the protocol writes them; those of usual words are kept."""
+    r"""The lengths of words as the protocol writes them, behind `\r\n`; usual ones are kept."""
 
     def __missing__(self, size: int) -> bytes:
-        text = b"$%d\r\n" % size
+        text = b"\r\n$%d\r\n" % size
         if size < KEPT:
             self[size] = text
         return text

@@ -9,7 +9,7 @@ import pytest
 
 from cachectl.errors import BusyError, CachectlError
 from cachectl.models import Entries, Entry
-from cachectl.store.pace import FULL, GENTLE, Pace, Sizes
+from cachectl.store.pace import FULL, GENTLE, STEADY, Pace, Sizes
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT, WINDOW
 from cachectl.store.writer import Writer, Writing
@@ -200,7 +200,7 @@ def test_after_a_lane_gave_up_all_that_follows_is_unsent(
     run(server, work, PATIENT._replace(total=0.5))
 
 
-@pytest.mark.parametrize("sizes", [HUNDREDS, FULL])
+@pytest.mark.parametrize("sizes", [HUNDREDS, STEADY])
 @pytest.mark.parametrize("answers", [0, 1, 250, 777])
 def test_cancelled_in_the_middle_it_says_what_was_sent_and_answered(
     server: ServerProcess, sizes: Any, answers: int

@@ -323,7 +323,7 @@ def test_what_is_packed_together() -> None:
     small, large = (b"SET", b"k", b"x"), (b"SET", b"k", b"x" * PART)
     work = Work([small, small, small, large, small])
     assert work.pack(2)[1] == 2
-    packed, count = work.pack(100)
+    packed, count, _ = work.pack(100)
     assert count == 4
     assert PART < len(packed) < PART + 200
     work.sent = 4
