@@ -12,6 +12,7 @@ MAX_KEY = 512 * 1024 * 1024
 """The longest key in bytes: `proto-max-bulk-len`'s default, 512 MB."""
 
 _GLOB = b"\\*?["
+_SORTED = json.JSONEncoder(sort_keys=True)  # made once: `json.dumps` would make one for each key
 
 
 def make_key(namespace: str, /, **params: object) -> str:
@@ -21,7 +22,7 @@ def make_key(namespace: str, /, **params: object) -> str:
     keys. Applications have stored values under these keys, so the formula can never change.
     Raises `TypeError` for a parameter that JSON does not know.
     """
-    digest = sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
+    digest = sha256(_SORTED.encode(params).encode()).hexdigest()
     return f"{namespace}{SEPARATOR}{digest[:16]}"
 
 

@@ -4,6 +4,9 @@ import json
 from base64 import b64encode
 from typing import Any
 
+# made once: `json.dumps` would make one for each value
+_COMPACT = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
 
 def to_json(value: object) -> bytes:
     """Return `value` as the JSON text in UTF-8 that `CacheClient` stores.
@@ -12,7 +15,7 @@ def to_json(value: object) -> bytes:
     holds itself or is nested too deeply.
     """
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text = _COMPACT.encode(value)
     except RecursionError:
         msg = "it is nested too deeply"
         raise ValueError(msg) from None
