@@ -15,10 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WARM_CACHE = ROOT / "scripts" / "warm_cache.py"
 PROGRAMS = [
     ROOT / ".ci" / "run",
-    *(
-        ROOT / "scripts" / name
-        for name in ("bench", "check", "docs", "faults", "fuzz", "soak", "test", "wheel-check")
-    ),
+    *sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix),
 ]
 
 
