@@ -17,8 +17,8 @@ from cachectl.keys import prefix, to_bytes
 from cachectl.values import safe
 
 if TYPE_CHECKING:
-    from cachectl.operations.flush import Target
     from cachectl.operations.stop import Stop
+    from cachectl.operations.targets import Target
     from cachectl.reports.flush import FlushReport
     from cachectl.store.store import Store
 
@@ -58,7 +58,7 @@ def flush_command(
 
     Walks the whole keyspace, whatever the namespace: at least twice.
     """
-    from cachectl.operations.flush import flush
+    from cachectl.operations.flush.run import flush
 
     wanted = targets(names or [], match, everything=everything, literal=literal, verb="flush")
     session = Session(ctx, options.Push(pace, rate, max_latency))
@@ -116,7 +116,7 @@ def _protected(session: Session, targets: Sequence["Target"]) -> list[str]:
 def _preview(
     session: Session, targets: Sequence["Target"], *, must_match: bool = False
 ) -> "FlushReport":
-    from cachectl.operations.flush import preview
+    from cachectl.operations.flush.preview import preview
 
     async def count(store: "Store", stop: "Stop") -> "FlushReport":
         with progress(session) as observe:

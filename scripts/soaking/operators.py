@@ -14,9 +14,10 @@ from cachectl.config.load import resolve
 from cachectl.config.settings import DEFAULT_HEALTH
 from cachectl.errors import CachectlError
 from cachectl.operations import entries as listing
-from cachectl.operations.flush import Target, flush
+from cachectl.operations.flush.run import flush
 from cachectl.operations.health import health
 from cachectl.operations.stop import Stop
+from cachectl.operations.targets import Target
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.run import warm
 from cachectl.store.open import open_store

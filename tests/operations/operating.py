@@ -13,8 +13,9 @@ from cachectl.config.secrets import Credentials, Secret
 from cachectl.config.settings import Origin, Server
 from cachectl.config.url import parse_url
 from cachectl.models import Progress
-from cachectl.operations.flush import Target, flush
+from cachectl.operations.flush.run import flush
 from cachectl.operations.stop import Stop
+from cachectl.operations.targets import Target
 from cachectl.operations.warm.plan import Warm
 from cachectl.operations.warm.run import warm
 from cachectl.reports.flush import FlushReport

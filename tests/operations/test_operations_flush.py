@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cachectl.errors import DeniedError, ReadOnlyServerError, RefusedError
 from cachectl.models import Progress
-from cachectl.operations import flush as flush_module
-from cachectl.operations.flush import Target, preview
+from cachectl.operations.flush import run as flush_module
+from cachectl.operations.flush.preview import preview
 from cachectl.operations.stop import Stop
+from cachectl.operations.targets import Target
 from cachectl.reports.counts import NamespaceCount
 from cachectl.reports.flush import FlushReport
 from cachectl.store.scan import Page, Walk

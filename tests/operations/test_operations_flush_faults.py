@@ -10,8 +10,10 @@ import pytest
 
 from cachectl.errors import CachectlError, LostError, SilenceError, UnreachableError
 from cachectl.models import Progress  # noqa: TC001
-from cachectl.operations.flush import Target, flush, preview
+from cachectl.operations.flush.preview import preview
+from cachectl.operations.flush.run import flush
 from cachectl.operations.stop import Stop
+from cachectl.operations.targets import Target
 from cachectl.reports.flush import FlushReport
 from cachectl.store.pace import GENTLE
 from cachectl.store.scan import Page, Walk

@@ -1,0 +1,1 @@
+"""Removing namespaces so that what is reported as gone is gone."""
