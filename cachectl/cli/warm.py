@@ -327,7 +327,7 @@ def _one(session: Session, plan: "Warm") -> "tuple[WarmReport, int]":
 
         async def run(store: "Store", stop: "Stop") -> "WarmReport":
             # stdout is the report's: what an origin prints belongs to the conversation
-            with progress(session) as observe, redirect_stdout(sys.stderr):
+            with redirect_stdout(sys.stderr), progress(session) as observe:
                 return await warm(store, plan, stop, observe, stdin, session.say)
 
         report = session.run_stoppable(run, start_embedded=True)

@@ -108,6 +108,17 @@ def test_a_bar_fits_the_terminal(server: ServerProcess, workdir: Path, columns: 
     assert ("━" in shown) is (columns >= 40)
 
 
+def test_a_bar_leaves_stdout_to_the_report(server: ServerProcess, workdir: Path):
+    """The bar is the terminal's; what goes to a file goes there still when it was drawn."""
+    entries(workdir, 10)
+    with Path("out").open("wb") as out:
+        words = ["-u", server.url, "-o", "json", "warm", "e.jsonl"]
+        terminal = Terminal(words, workdir, None, out)
+        assert terminal.end() == 1
+    assert "warming" in terminal.shown
+    assert json.loads(Path("out").read_bytes())["written"] == 10
+
+
 @pytest.mark.parametrize("columns", [30, 39, 40, 60, 100, 200])
 def test_a_bar_is_one_line(columns: int, monkeypatch: pytest.MonkeyPatch):
     """However much there is to say, it is neither cut nor wrapped."""

@@ -220,7 +220,7 @@ def test_interrupted_it_ends_with_130_and_the_report(server: ServerProcess, work
     with Proxy(server, held(gate, after=50_000)) as proxy:
         terminal = Terminal(["-u", proxy.url, "stats"], workdir)
         terminal.expect("counting")
-        terminal._process.send_signal(signal.SIGINT)
+        terminal.process.send_signal(signal.SIGINT)
         assert terminal.end() == 130
         gate.set()
     assert "stopped interrupted" in terminal.shown
