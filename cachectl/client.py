@@ -96,7 +96,8 @@ class CacheClient:
         """Return a client for a profile (else the default one) of a settings file.
 
         The profile's `client`, `cache` and `namespaces` hold, and `ENABLE_CACHE`. Raises `ConfigError`
-        with file, line and path for settings that are wrong, `UsageError` for an unknown profile.
+        with file, line and path for settings that are wrong, or for `password_prompt`, which only the
+        command line can answer; `UsageError` for an unknown profile.
         """
         from cachectl.config.load import load, resolve
 

@@ -30,7 +30,7 @@ from cachectl.config.url import Address, ParsedUrl
 from cachectl.errors import ConfigError
 from cachectl.templates import route_problem
 
-_PASSWORDS: Final = ("password", "password_file", "password_command")
+_PASSWORDS: Final = ("password", "password_file", "password_command", "password_prompt")
 _ORIGINS: Final = {"call": ("workers",), "http": ("fills", "path", "hosts", "max_size")}
 _KINDS: Final = {"call": "a call", "http": "an http"}
 _UNTRUSTED: Final = (
@@ -152,7 +152,11 @@ class Builder:
         password = given.get("password")
         in_url = url.password if url else None
         lines = self._reader.lines
-        sources = [name for name in _PASSWORDS if (*path, name) in lines]
+        sources = [
+            name
+            for name in _PASSWORDS
+            if (*path, name) in lines and given.get(name) is not False  # which asks nobody
+        ]
         if in_url:
             sources.insert(0, "url")
         if len(sources) > 1:
@@ -169,6 +173,7 @@ class Builder:
             password=in_url or (password if password and password.reveal() else None),
             password_file=given.get("password_file"),
             password_command=self._command(command),
+            password_prompt=given.get("password_prompt", False),
         )
 
     def _command(self, command: tuple[str, ...]) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from cachectl.config.kinds import (
     Many,
     or_null,
 )
+from cachectl.config.secrets import Credentials
 from cachectl.config.settings import (
     DEFAULT_HEALTH,
     AccessLog,
@@ -145,6 +146,7 @@ _LOGIN: Final = {
     "password": Field(SECRET, "The password, best as ${NAME} from the environment."),
     "password_file": Field(PATH, "A file that holds the password."),
     "password_command": Field(COMMAND, "A program and its arguments that print the password."),
+    "password_prompt": Field(FLAG, "true: the commands ask for the password on the terminal."),
 }
 SENTINEL: Final = Section(
     {
@@ -153,7 +155,7 @@ SENTINEL: Final = Section(
         **_LOGIN,
         "tls": Field(TLS, "The Sentinels have TLS, and how they are verified; may be {}."),
     },
-    Sentinel._field_defaults,
+    {**Sentinel._field_defaults, **Credentials._field_defaults},
 )
 PROFILE: Final = Section(
     {
@@ -169,7 +171,7 @@ PROFILE: Final = Section(
         "cli": Field(CLI, "What this profile changes of cli.", inherits=True),
         "cache": Field(CACHE, "What this profile changes of cache.", inherits=True),
     },
-    {**Profile._field_defaults, "db": 0},
+    {**Profile._field_defaults, **Credentials._field_defaults, "db": 0},
     one_of=("url", "sentinel", "cluster"),
 )
 NAMESPACE: Final = Section(

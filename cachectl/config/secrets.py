@@ -50,19 +50,21 @@ class Secret:
 
 
 class Credentials(NamedTuple):
-    """Who logs in, and where the password comes from: at most one of the three is given."""
+    """Who logs in, and where the password comes from: at most one of the four is given."""
 
     username: str | None = None
     password: Secret | None = None
     password_file: str | None = None
     password_command: tuple[str, ...] = ()
+    password_prompt: bool = False
 
     def __repr__(self) -> str:
         """Return the fields without the command's arguments, which may hold a secret."""
         command = f"({self.password_command[0]!r}, …)" if self.password_command else "()"
         return (
             f"Credentials(username={self.username!r}, password={self.password!r}, "
-            f"password_file={self.password_file!r}, password_command={command})"
+            f"password_file={self.password_file!r}, password_command={command}, "
+            f"password_prompt={self.password_prompt!r})"
         )
 
 
@@ -73,17 +75,20 @@ def read(credentials: Credentials) -> tuple[str | None, Secret | None]:
     names the file or the program, never the secret.
     """
     if credentials.password_file is not None:
-        text = _read_file(credentials.password_file)
+        where, text = credentials.password_file, _read_file(credentials.password_file)
     elif credentials.password_command:
-        text = _run(credentials.password_command)
+        where, text = credentials.password_command[0], _run(credentials.password_command)
     else:
         return credentials.username, credentials.password
-    text = text.removesuffix("\n").removesuffix("\r")
+    return credentials.username, given(text.removesuffix("\n").removesuffix("\r"), where)
+
+
+def given(text: str, where: str) -> Secret:
+    """Return the password that `where` gave. Raises `ConfigError` for an empty one."""
     if not text:
-        where = credentials.password_file or credentials.password_command[0]
         msg = f"{where}: gave an empty password"
         raise ConfigError(msg)
-    return credentials.username, Secret(text)
+    return Secret(text)
 
 
 def readable_by_others(path: str) -> bool:

@@ -255,6 +255,14 @@ class Server(NamedTuple):
     namespaces: dict[str, NamespaceSettings] = {}  # noqa: RUF012 never changed
     said_by: str = ""
 
+    @property
+    def asks(self) -> bool:
+        """Whether a password is still to be typed by a person: nothing can be opened before."""
+        sentinel = self.sentinel
+        return self.credentials.password_prompt or (
+            sentinel is not None and sentinel.credentials.password_prompt
+        )
+
 
 class Settings(NamedTuple):
     """A settings file, read. Without a file, all is at its default.

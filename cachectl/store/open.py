@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from cachectl.config.settings import Server
 from cachectl.config.url import Address
+from cachectl.errors import ConfigError
 from cachectl.store.connect import Connector, Finder
 from cachectl.store.pace import Pace
 from cachectl.store.pool import Pool
@@ -65,8 +66,12 @@ def open_store(
     """Return a store on `server`; nothing is opened before its first command.
 
     `start_embedded` lets an embedded server be started, which is told to `announce` once. At most so
-    many `connections` are open to each node.
+    many `connections` are open to each node. Raises `ConfigError` where a password is still to be
+    typed.
     """
+    if server.asks:
+        msg = f"{server.setting}: password_prompt: only the command line can ask for a password"
+        raise ConfigError(msg, "give password_file or password_command in its place")
     finder: Finder | None = None
     if server.address.kind == "embedded":
         finder = _EmbeddedServer(server.address.path, announce, start=start_embedded)

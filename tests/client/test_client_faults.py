@@ -14,6 +14,7 @@ import pytest
 from cachectl import CacheClient
 from cachectl.client import BREAKER_PAUSE
 from cachectl.config.settings import ClientSettings
+from cachectl.errors import ConfigError
 from tests.client.client_tools import PATIENT, until, until_value
 from tests.conftest import FreshServer
 from tests.proxies import Proxy, delayed, held
@@ -335,6 +336,23 @@ def test_a_password_that_cannot_be_had_is_bypassed_too(
     asyncio.run(main())
     assert len((workdir / "runs").read_text().split()) <= 6
     assert len(warnings_of.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        "{url: 'redis://h', password_prompt: true}",
+        "{sentinel: {service: m, nodes: [s], password_prompt: true}}",
+    ],
+)
+def test_a_password_that_a_person_types_is_refused_at_once(workdir: Path, profile: str) -> None:
+    """An application has no terminal to ask at: the settings are wrong for it, and it says so."""
+    (workdir / "c.yaml").write_text(f"profiles: {{p: {profile}}}\n")
+    with pytest.raises(ConfigError, match="only the command line can ask") as caught:
+        CacheClient.from_config(workdir / "c.yaml", "p")
+    assert "profiles.p of" in caught.value.message
+    assert caught.value.hint is not None
+    assert "password_file" in caught.value.hint
 
 
 def test_nobody_listens(warnings_of: Any) -> None:

@@ -37,8 +37,9 @@ def test_secrets_are_equal_when_their_texts_are() -> None:
 
 
 def test_the_repr_of_credentials_hides_the_arguments_of_the_command() -> None:
-    shown = repr(Credentials("u", password_command=("pass", CANARY)))
+    shown = repr(Credentials("u", password_command=("pass", CANARY), password_prompt=True))
     assert "'pass'" in shown
+    assert "password_prompt=True" in shown
     assert CANARY not in shown
 
 

@@ -61,6 +61,8 @@ def test_describe_tells_where_each_setting_came_from(write: Write) -> None:
                 protected: true
               c: {url: "redis://h2", password_command: [pass, s3cr3t]}
               d: {url: "redis://h3", password_command: [pass]}
+              e: {url: "redis://h4", password_prompt: true}
+              f: {url: "redis://h4", password_prompt: false, password: s3cr3t}
             namespaces: {n: {ttl: null}}
             warm:
               j: {requests: [/r1, /r2], origin: {call: "a:b"}, verify: {requests: same}}
@@ -83,10 +85,10 @@ def test_describe_tells_where_each_setting_came_from(write: Write) -> None:
         ("client.pool_size", "10", "default", 10),
         ("cli.timeout", "9s", "cachectl.yaml:3", 9.0),
         ("cache.enabled", "true", "default", True),
-        ("namespaces.n.ttl", "null", "cachectl.yaml:14", None),
-        ("warm.j.requests", "/r1, /r2", "cachectl.yaml:16", ("/r1", "/r2")),
-        ("warm.j.verify.requests", "same", "cachectl.yaml:16", "same"),
-        ("health.latency.critical", "null", "cachectl.yaml:17", None),
+        ("namespaces.n.ttl", "null", "cachectl.yaml:16", None),
+        ("warm.j.requests", "/r1, /r2", "cachectl.yaml:18", ("/r1", "/r2")),
+        ("warm.j.verify.requests", "same", "cachectl.yaml:18", "same"),
+        ("health.latency.critical", "null", "cachectl.yaml:19", None),
         ("health.evictions.warning", "100/s", "default", 100.0),
     ]:
         assert rows[path] == (path, text, origin, value)
@@ -102,6 +104,12 @@ def test_describe_tells_where_each_setting_came_from(write: Write) -> None:
         assert rows["client.timeout"].text == "90061.0s"
         assert rows["protected"].origin == "default"
         assert "s3cr3t" not in str(rows)
+    for name, key in {"e": "password_prompt", "f": "password"}.items():
+        server = resolve(settings, profile=name, env={})
+        assert server.asks is (name == "e")
+        of = [row for row in describe(settings, server, {}) if row.path.startswith("password")]
+        assert [row.path for row in of] == [key]
+        assert of[0].value == (True if name == "e" else "***")
 
 
 def test_describe_tells_sentinels_and_nodes_key_by_key(write: Write) -> None:
