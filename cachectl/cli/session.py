@@ -112,6 +112,7 @@ class Session:
         self, operation: "Callable[[Store], Awaitable[T]]", *, start_embedded: bool = False
     ) -> T:
         """Run an operation that changes nothing half: a signal or the deadline ends it at once."""
+        self._ask()
 
         async def begin(_stop: "Stop") -> T:
             async with self._store(start_embedded=start_embedded) as store, store.watched():
@@ -123,6 +124,7 @@ class Session:
         self, operation: "Callable[[Store, Stop], Awaitable[T]]", *, start_embedded: bool = False
     ) -> T:
         """Run an operation that stops cleanly and reports; a second signal ends it at once."""
+        self._ask()
 
         async def begin(stop: "Stop") -> T:
             async with self._store(start_embedded=start_embedded) as store, store.watched():
@@ -145,6 +147,13 @@ class Session:
             raise UsageError(msg, "name one: --url embedded: or --url embedded:DIRECTORY")
         embedded = Embedded(address.path if address.kind == "embedded" else "", os.environ)
         return self._run(lambda _stop: operation(embedded), stoppable=False)
+
+    def _ask(self) -> None:
+        """Have the passwords typed that the profile wants typed: once, before there is a loop."""
+        if self.server.asks:
+            from cachectl.cli.prompt import answered
+
+            self.server = answered(self.server)
 
     def _store(self, *, start_embedded: bool) -> "Store":
         from cachectl.store.open import open_store
