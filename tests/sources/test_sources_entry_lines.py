@@ -310,6 +310,31 @@ def test_good_lines_are_read_together() -> None:
     ]
 
 
+TWO = b'{"key":"k","value":1}{"key":"l","value":2}\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "good", "bad"),
+    [
+        (TWO + b'{"key":"m",\n"value":3}\n', [], [1, 2, 3]),
+        (TWO + b'{"key":"m","value":\n{"a":1}}\n', [], [1, 2, 3]),
+        (TWO + b'{"key":"m","value":{"a":1}\n}\n', [], [1, 2, 3]),
+        (b'{"key":"m",\n"value":3}\n', [], [1, 2]),
+        (TWO, [], [1]),
+        (TWO + b"\n", [], [1]),
+        (b"\n" + TWO, [], [2]),
+        (TWO + b'\r\n{"key":"m","value":3}\r\n', [3], [1]),
+    ],
+)
+def test_as_many_objects_as_lines_are_no_lines_of_objects(
+    data: bytes, good: list[int], bad: list[int]
+) -> None:
+    """One line too many with two, one object too many over two lines: their number alone is no proof."""
+    found = batches(data)
+    assert [entry.line for batch in found for entry in batch.entries] == good
+    assert [problem.line for batch in found for problem in batch.problems] == bad
+
+
 def test_blank_lines_count_and_are_no_problem() -> None:
     data = b'\xef\xbb\xbf\r\n{"key":"a","value":1}\r\n \t \n\n{"key":"b","value":2}'
     assert [(entry.key, entry.line) for entry in entries(data)] == [(b"a", 2), (b"b", 5)]
