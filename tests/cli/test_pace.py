@@ -14,7 +14,8 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.test_signals import Start, start, stopped_by, wait_until
-from tests.proxies import Chunk, Plan, Proxy, Step
+from tests.plans import Chunk, Plan, Step
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 __all__ = ["start"]

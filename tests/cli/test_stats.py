@@ -10,7 +10,8 @@ import pytest
 from tests.cli.conftest import Run
 from tests.cli.terminal import Terminal
 from tests.cli.test_terminal import STEERING, shown
-from tests.proxies import Proxy, held
+from tests.plans import held
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 ODD = ["\x1b[31m:red", "\u202eevil:\u00e9", b"\xff\xfe:a", "[bold]x[/]:\n", "名前:キー", "plain"]

@@ -18,7 +18,8 @@ from aiohttp import web
 
 from cachectl.cli import progress
 from tests.cli.conftest import Run
-from tests.proxies import Proxy, delayed
+from tests.plans import delayed
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.services import Service
 

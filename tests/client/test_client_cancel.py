@@ -10,7 +10,8 @@ import pytest
 
 from cachectl import CacheClient
 from tests.client.client_tools import PATIENT, until
-from tests.proxies import Chunk, Plan, Proxy, Step
+from tests.plans import Chunk, Plan, Step
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 KEYS = 50

@@ -17,7 +17,8 @@ from cachectl.config.settings import ClientSettings
 from cachectl.errors import ConfigError
 from tests.client.client_tools import PATIENT, until, until_value
 from tests.conftest import FreshServer
-from tests.proxies import Proxy, delayed, held
+from tests.plans import delayed, held
+from tests.proxies import Proxy
 from tests.servers import DEFAULT_VERSION, ReplyError, ServerProcess, free_port
 
 

@@ -18,7 +18,8 @@ from tests.faults.faulting import (
     seeds,
     value,
 )
-from tests.proxies import CUT, Chunk, Direction, Plan, Proxy, Step, cut_after
+from tests.plans import CUT, Chunk, Direction, Plan, Step, cut_after
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 WAYS: tuple[Direction, ...] = ("up", "down")

@@ -20,7 +20,8 @@ from tests.faults.faulting import (
     until,
     value,
 )
-from tests.proxies import Chunk, Plan, Proxy, Step
+from tests.plans import Chunk, Plan, Step
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 COUNT = 3000

@@ -20,7 +20,8 @@ from tests.faults.faulting import (
     refusals,
     value,
 )
-from tests.proxies import Chunk, Proxy, Step
+from tests.plans import Chunk, Step
+from tests.proxies import Proxy
 from tests.servers import ServerProcess, free_port, pack
 from tests.tls import TlsServer
 

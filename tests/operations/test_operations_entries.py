@@ -15,7 +15,8 @@ from cachectl.store.pace import GENTLE
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
 from tests.operations.operating import keys_of, run, soon, user_with
-from tests.proxies import CUT, Chunk, Proxy, Step, random_cuts
+from tests.plans import CUT, Chunk, Step, random_cuts
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 

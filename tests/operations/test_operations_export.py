@@ -23,7 +23,8 @@ from cachectl.sources.lines import entry_batches
 from cachectl.store.store import Store
 from tests.conftest import FreshServer, ServerOf
 from tests.operations.operating import run, silent, user_with, warmed
-from tests.proxies import CUT, Chunk, Proxy, Step, cut_after, random_cuts
+from tests.plans import CUT, Chunk, Step, cut_after, random_cuts
+from tests.proxies import Proxy
 from tests.servers import ServerProcess, binaries
 
 AGE = {"redis-6.2": 0, "redis-7.0": 1, "valkey-8.1": 2, "valkey-9.1": 3}

@@ -29,7 +29,8 @@ from tests.operations.operating import (
     soon,
     user_with,
 )
-from tests.proxies import CUT, Chunk, Plan, Proxy, Step, random_cuts
+from tests.plans import CUT, Chunk, Plan, Step, random_cuts
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 

@@ -16,7 +16,8 @@ from cachectl.reports.stats import Figures, StatsReport
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
 from tests.operations.operating import On, run, silent, soon, user_with
-from tests.proxies import CUT, Chunk, Proxy, Step, random_cuts
+from tests.plans import CUT, Chunk, Step, random_cuts
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 

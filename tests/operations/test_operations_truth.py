@@ -27,7 +27,8 @@ from cachectl.store.stream import UNKNOWN, UNSENT
 from cachectl.store.writer import Writing
 from tests.conftest import FreshServer
 from tests.operations.operating import adds_up, entries, run, soon, warm_with
-from tests.proxies import CUT, Chunk, Plan, Proxy, Step, byte_by_byte
+from tests.plans import CUT, Chunk, Plan, Step, byte_by_byte
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.store.stores import PATIENT, store_on
 

@@ -25,7 +25,8 @@ from tests.operations.operating import (
     user_with,
     warmed,
 )
-from tests.proxies import Proxy, delayed
+from tests.plans import delayed
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 

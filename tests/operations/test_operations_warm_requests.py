@@ -34,7 +34,8 @@ from tests.operations.operating import (
     warm_with,
     warmed,
 )
-from tests.proxies import CUT, Chunk, Proxy, Step
+from tests.plans import CUT, Chunk, Step
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
 

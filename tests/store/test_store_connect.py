@@ -32,7 +32,8 @@ from cachectl.store import connect
 from cachectl.store.errors import AddressError, TlsError
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
-from tests.proxies import Chunk, Proxy, Step, held
+from tests.plans import Chunk, Step, held
+from tests.proxies import Proxy
 from tests.servers import ServerProcess, binaries, free_port
 from tests.store.stores import PATIENT, first_page, run, store_on, timed, unix, until
 from tests.tls import Certificates, make_certificates

@@ -14,7 +14,8 @@ from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT, WINDOW
 from cachectl.store.writer import Writer, Writing
 from tests.conftest import FreshServer
-from tests.proxies import CUT, Chunk, Proxy, Step, held, passes
+from tests.plans import CUT, Chunk, Step, held, passes
+from tests.proxies import Proxy
 from tests.servers import ReplyError, ServerProcess
 from tests.store.stores import PATIENT, entry, final, run, timed, until
 from tests.store.test_store_resent import busy_for_the_first

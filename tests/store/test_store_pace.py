@@ -17,7 +17,8 @@ from cachectl.operations.warm.plan import Warm
 from cachectl.store.pace import FULL, GENTLE, MAX_PAUSE, Brake, Pace, Sizes
 from cachectl.store.store import Store
 from tests.operations.operating import entries, flush_with, warm_with
-from tests.proxies import Chunk, Proxy, Step
+from tests.plans import Chunk, Step
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.store.stores import PATIENT, entry, final, run, until
 

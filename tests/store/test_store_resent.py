@@ -10,7 +10,8 @@ import pytest
 from cachectl.errors import LostError, OutOfMemoryError, WrongTypeError
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, Outcomes
-from tests.proxies import Chunk, Proxy, Step, held, passes
+from tests.plans import Chunk, Step, held, passes
+from tests.proxies import Proxy
 from tests.servers import ReplyError, ServerProcess
 from tests.store.stores import entry, final, run, until
 

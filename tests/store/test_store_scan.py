@@ -10,7 +10,8 @@ from cachectl.errors import CachectlError, SilenceError, UnreachableError
 from cachectl.store.scan import CYCLES, Page
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
-from tests.proxies import CUT, Chunk, Proxy, Step
+from tests.plans import CUT, Chunk, Step
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.store.stores import PATIENT, run, until
 

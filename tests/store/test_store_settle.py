@@ -11,7 +11,8 @@ from cachectl.errors import LostError, OutOfMemoryError, UnreachableError
 from cachectl.store.settle import Found, settle
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN
-from tests.proxies import Proxy, held, passes
+from tests.plans import held, passes
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.store.stores import PATIENT, entry, final, run, until
 

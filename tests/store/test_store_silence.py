@@ -12,7 +12,8 @@ from cachectl.errors import SilenceError, UnreachableError
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT
 from tests.conftest import FreshServer
-from tests.proxies import Chunk, Proxy, Step, held
+from tests.plans import Chunk, Step, held
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.store.stores import PATIENT, entry, final, first_of, first_page, run, timed, unix, until
 

@@ -17,11 +17,10 @@ from cachectl.errors import (
 from cachectl.store.store import Store
 from cachectl.store.stream import PART, UNKNOWN, UNSENT, WINDOW, Outcomes, Work
 from tests.conftest import FreshServer
-from tests.proxies import (
+from tests.plans import (
     CUT,
     Chunk,
     Plan,
-    Proxy,
     Step,
     byte_by_byte,
     cut_after,
@@ -30,6 +29,7 @@ from tests.proxies import (
     passes,
     random_cuts,
 )
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.store.stores import PATIENT, entry, final, run, timed, unix, until
 

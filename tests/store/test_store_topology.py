@@ -26,7 +26,8 @@ from cachectl.store.writer import Writing
 from cachectl.store.writing import write_command
 from tests import clusters
 from tests.members import wait_until
-from tests.proxies import Chunk, Proxy, Step
+from tests.plans import Chunk, Step
+from tests.proxies import Proxy
 from tests.sentinels import SERVICE, SentinelTrio
 from tests.servers import ReplyError, ServerProcess, pack
 from tests.store.stores import PATIENT, run, store_on, until
