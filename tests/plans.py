@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 Direction = Literal["up", "down"]
@@ -55,6 +55,69 @@ def cut_after(count: int, direction: Direction = "down", connections: int | None
             yield CUT
         else:
             yield chunk.data
+
+    return plan
+
+
+Act = Step | Callable[[], object]
+"""A step, or what the test does at that moment, in the proxy's thread."""
+
+
+def acted(acts: Iterable[Act]) -> Iterator[Step]:
+    """Do what the test does, in its place among the steps."""
+    for act in acts:
+        if callable(act):
+            act()
+        else:
+            yield act
+
+
+def at(word: bytes, *acts: Act, turn: int | None = None) -> Plan:
+    """Act before a chunk with `word` goes up: each time, or only the `turn`th."""
+    met = 0
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        nonlocal met
+        if chunk.direction == "up" and word in chunk.data:
+            met += 1
+            if turn in {None, met}:
+                yield from acted(acts)
+        yield chunk.data
+
+    return plan
+
+
+def since(word: bytes, *acts: Act, turn: int = 1) -> Plan:
+    """Act before a chunk with `word` goes up the `turn`th time, and before every one that follows."""
+    met = 0
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        nonlocal met
+        met += chunk.direction == "up" and word in chunk.data
+        if met >= turn:
+            yield from acted(acts)
+        yield chunk.data
+
+    return plan
+
+
+def lost_reply(word: bytes, *acts: Act) -> Plan:
+    """Break the connection where the first reply to `word` comes: the server has done it.
+
+    The acts come right before.
+    """
+    asked: int | None = None
+    lost = False
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        nonlocal asked, lost
+        if asked is None and chunk.direction == "up" and word in chunk.data:
+            asked = chunk.connection
+        if chunk.direction == "down" and chunk.connection == asked and not lost:
+            lost = True
+            yield from acted(acts)
+            yield CUT
+        yield chunk.data
 
     return plan
 

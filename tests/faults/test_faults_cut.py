@@ -18,7 +18,7 @@ from tests.faults.faulting import (
     seeds,
     value,
 )
-from tests.plans import CUT, Chunk, Direction, Plan, Step, cut_after
+from tests.plans import Chunk, Direction, Plan, Step, cut_after, lost_reply
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
@@ -43,21 +43,6 @@ def cuts(dice: random.Random) -> Plan:
             return
         number = chunk.connection - 1
         yield from cut_after(places[number], ways[number], None)(chunk)
-
-    return plan
-
-
-def lost_reply(word: bytes) -> Plan:
-    """Cut the connection when the reply to the word comes, after the server has done it."""
-    asked = lost = False
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal asked, lost
-        asked = asked or (chunk.direction == "up" and word in chunk.data)
-        if asked and not lost and chunk.direction == "down":
-            lost = True
-            yield CUT
-        yield chunk.data
 
     return plan
 

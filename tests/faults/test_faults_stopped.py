@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -20,7 +19,7 @@ from tests.faults.faulting import (
     until,
     value,
 )
-from tests.plans import Chunk, Plan, Step
+from tests.plans import at
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
@@ -43,20 +42,6 @@ TRIGGER = {
     "health": b"PING",
 }
 """What a command has sent when it is in the middle."""
-
-
-def once(word: bytes, fault: Callable[[], object]) -> Plan:
-    """Let the fault happen when the word is first on its way to the server, right before it comes."""
-    met = False
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal met
-        if not met and chunk.direction == "up" and word in chunk.data:
-            met = True
-            fault()
-        yield chunk.data
-
-    return plan
 
 
 def silent_for(ended: Ended, timeout: str) -> bool:
@@ -117,7 +102,7 @@ def test_stopped_with_a_command_on_its_way(
     fill(server, "n:", 2)
     before = state(server)
     words = typed.split()
-    with Proxy(server, once(TRIGGER[words[0]], server.sigstop)) as proxy:
+    with Proxy(server, at(TRIGGER[words[0]], server.sigstop, turn=1)) as proxy:
         ended = operator_at(proxy).ran(*words, "--timeout", "400ms")
         server.sigcont()
         assert (ended.code, ended.out, ended.error["code"]) == (3, b"", "timeout")
@@ -143,7 +128,7 @@ def test_all_goes_on_when_it_wakes_in_time(
         server.sigstop()
         threading.Timer(0.3, server.sigcont).start()
 
-    with Proxy(server, once(TRIGGER[name], doze)) as proxy:
+    with Proxy(server, at(TRIGGER[name], doze, turn=1)) as proxy:
         operator = operator_at(proxy)
         operator.entries(200)
         ended = operator.ran(*COMMANDS.get(name, (name, "--interval", "100ms")))

@@ -1,7 +1,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from cachectl.store.pace import GENTLE
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
 from tests.operations.operating import keys_of, run, soon, user_with
-from tests.plans import CUT, Chunk, Step, random_cuts
+from tests.plans import CUT, at, lost_reply, random_cuts, since
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
@@ -82,16 +81,7 @@ def test_cut_at_random_bytes_the_counts_are_never_too_high(server: ServerProcess
 def test_a_lost_answer_leaves_it_unknown_whether_a_key_was_there(server: ServerProcess):
     """UNLINK was applied, its answer cut off: gone for certain, counted as unknown; 3."""
     server.raw("SET", "a", "1")
-    lost = False
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal lost
-        if chunk.direction == "down" and chunk.data == b":1\r\n" and not lost:
-            lost = True
-            yield CUT
-        yield chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, lost_reply(b"UNLINK")) as proxy:
         report = deleted(proxy, b"a")
     assert keys_of(server) == set()
     assert (report.deleted, report.missing, report.unknown, report.exit_code) == (0, 0, 1, 3)
@@ -101,13 +91,10 @@ def test_a_server_that_falls_silent_raises_that_the_removal_is_unknown(server: S
     """Nothing was answered: 3, and it may have been applied."""
     server.raw("SET", "a", "1")
     gate = threading.Event()
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        if b"UNLINK" in chunk.data:
-            yield gate
-        yield chunk.data
-
-    with Proxy(server, plan) as proxy, pytest.raises(UnreachableError) as caught:
+    with (
+        Proxy(server, at(b"UNLINK", gate)) as proxy,
+        pytest.raises(UnreachableError) as caught,
+    ):
         deleted(proxy, b"a", timeout=0.3)
     gate.set()
     assert caught.value.maybe_applied
@@ -116,18 +103,7 @@ def test_a_server_that_falls_silent_raises_that_the_removal_is_unknown(server: S
 def test_a_server_lost_later_ends_with_what_is_known(server: ServerProcess):
     """The first batch is answered, the second is not: counted apart from what was never sent, 3."""
     server.fill("a:", 1000)
-    asked = 0
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal asked
-        if chunk.direction == "up" and b"a:500\r\n" in chunk.data:
-            asked = 1
-        if not asked:
-            yield chunk.data
-        else:
-            yield CUT
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, since(b"a:500\r\n", CUT)) as proxy:
         report = deleted(proxy, *(b"a:%d" % i for i in range(1000)), timeout=0.3)
     assert (report.deleted, report.unknown, report.exit_code) == (500, GENTLE.burst, 3)
     assert report.unsent == 500 - GENTLE.burst
@@ -136,12 +112,8 @@ def test_a_server_lost_later_ends_with_what_is_known(server: ServerProcess):
 def test_a_removal_on_which_every_connection_breaks_is_an_error(server: ServerProcess):
     """A key whose UNLINK is never answered is not passed over: 3, though others are gone."""
     server.fill("a:", 10)
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        yield CUT if b"poison" in chunk.data else chunk.data
-
     keys = [b"a:%d" % i for i in range(10)]
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"poison", CUT)) as proxy:
         with pytest.raises(LostError):
             deleted(proxy, b"poison", timeout=60.0)
         report = deleted(proxy, *keys, b"poison", timeout=60.0)
@@ -157,12 +129,6 @@ def test_a_stop_while_the_server_is_silent_ends_with_what_is_known(
     gate = threading.Event()
     silent = threading.Event()
 
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        if chunk.direction == "up" and b"a:500\r\n" in chunk.data:
-            silent.set()
-            yield gate
-        yield chunk.data
-
     async def stopped(store: Store) -> DeleteReport:
         stop = Stop()
         work = asyncio.create_task(delete(store, [b"a:%d" % i for i in range(1500)], stop))
@@ -170,7 +136,7 @@ def test_a_stop_while_the_server_is_silent_ends_with_what_is_known(
         stop.set(reason)
         return await work
 
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"a:500\r\n", silent.set, gate)) as proxy:
         start = time.monotonic()
         report = run(proxy, stopped)
         took = time.monotonic() - start
@@ -229,14 +195,8 @@ def test_a_long_listing_tells_type_ttl_and_memory(any_server: ServerProcess):
 def test_keys_that_vanish_before_their_facts_are_told_are_left_out(server: ServerProcess):
     """Named by SCAN, gone when asked for: not in a long listing."""
     server.fill("a:", 20)
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        if b"TYPE" in chunk.data:
-            for i in range(15):
-                server.raw("DEL", f"a:{i}")
-        yield chunk.data
-
-    with Proxy(server, plan) as proxy:
+    gone = [f"a:{i}" for i in range(15)]
+    with Proxy(server, at(b"TYPE", lambda: server.raw("DEL", *gone))) as proxy:
         pages = listed(proxy, b"a", long=True)
     assert sorted(names(pages)) == [b"a:15", b"a:16", b"a:17", b"a:18", b"a:19"]
     assert sum(len(page.facts or []) for page in pages) == 5
@@ -270,14 +230,7 @@ def test_cut_at_random_bytes_every_key_is_listed_at_least_once(server: ServerPro
 def test_a_limited_listing_that_begins_anew_has_so_many_different_keys(server: ServerProcess):
     """Keys that come twice are not counted twice towards the limit."""
     server.fill("a:", 3000)
-    scans = 0
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal scans
-        scans += b"SCAN" in chunk.data and chunk.direction == "up"
-        yield CUT if scans == 5 and b"SCAN" in chunk.data else chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"SCAN", CUT, turn=5)) as proxy:
         pages = listed(proxy, b"a", limit=2000)
     assert any(page.anew for page in pages)
     assert len(names(pages)) > 2000
@@ -288,14 +241,7 @@ def test_a_page_that_begins_anew_is_told_even_when_it_holds_nothing(server: Serv
     """Who follows the listing must know, though no key of the namespace is on that page."""
     server.fill("a:", 5)
     server.fill("else:", 2000)
-    scans = 0
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal scans
-        scans += b"SCAN" in chunk.data and chunk.direction == "up"
-        yield CUT if scans == 4 and b"SCAN" in chunk.data else chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"SCAN", CUT, turn=4)) as proxy:
         pages = listed(proxy, b"a")
     assert set(names(pages)) == {b"a:%d" % i for i in range(5)}
     assert [page.anew for page in pages].count(True) == 1

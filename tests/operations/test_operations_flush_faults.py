@@ -29,7 +29,7 @@ from tests.operations.operating import (
     soon,
     user_with,
 )
-from tests.plans import CUT, Chunk, Plan, Step, random_cuts
+from tests.plans import CUT, Chunk, Plan, Step, at, lost_reply, random_cuts
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
@@ -93,21 +93,12 @@ def test_a_server_restored_after_the_clean_pass_is_flushed_again(
     server = fresh_server()
     server.fill("a:", 400)
     server.raw("SAVE")
-    scans = 0
     moment = threading.Event()
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal scans
-        scans += b"SCAN" in chunk.data and chunk.direction == "up"
-        if scans == look and not moment.is_set():
-            moment.set()
-            yield 0.3
-        yield chunk.data
 
     async def work(store: Store) -> FlushReport:
         return await _killed_when(server, moment, asyncio.create_task(flush_with(store, b"a")))
 
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"SCAN", moment.set, 0.3, turn=look)) as proxy:
         report = run(proxy, work)
     assert moment.is_set()
     assert (report.exit_code, report.remaining) == (0, 0)
@@ -264,42 +255,16 @@ def test_cut_at_random_bytes_the_counts_are_true(server: ServerProcess, seed: in
 def test_a_reply_that_is_lost_makes_the_count_a_lower_bound(server: ServerProcess):
     """UNLINK sent again says 0 for what its first sending removed: not exact, and never too many."""
     server.fill("a:", 200)
-    answering = lost = 0
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal answering, lost
-        if b"UNLINK" in chunk.data and not answering:
-            answering = chunk.connection
-        elif chunk.direction == "down" and chunk.connection == answering and not lost:
-            lost = 1
-            yield CUT
-        yield chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, lost_reply(b"UNLINK")) as proxy:
         report = flushed(proxy, b"a")
     assert (report.exit_code, report.deleted_exact, report.matched) == (0, False, 200)
     assert report.deleted < 200
 
 
-def loses_first_answers(server: ServerProcess, meanwhile: Callable[[], object]) -> Plan:
-    """Cut the connection where it answers the first removals, and do something before."""
-    lost: list[int] = []
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        if chunk.direction == "down" and chunk.data.startswith(b":") and not lost:
-            lost.append(chunk.connection)
-            meanwhile()
-            yield CUT
-        else:
-            yield chunk.data
-
-    return plan
-
-
 def test_removals_whose_answers_were_lost_are_matched_and_not_counted(server: ServerProcess):
     """They are gone, by us or by somebody else: 0, and the count is a lower bound."""
     server.fill("a:", 10)
-    with Proxy(server, loses_first_answers(server, lambda: None)) as proxy:
+    with Proxy(server, lost_reply(b"UNLINK")) as proxy:
         report = flushed(proxy, b"a")
     assert (report.exit_code, report.deleted, report.deleted_exact) == (0, 0, False)
     assert (report.matched, report.remaining) == (10, 0)
@@ -314,7 +279,7 @@ def test_removals_that_are_refused_after_their_answers_were_lost(server: ServerP
         server.fill("a:", 3)
         server.raw("ACL", "SETUSER", user, "-unlink")
 
-    with Proxy(server, loses_first_answers(server, write_and_deny)) as proxy:
+    with Proxy(server, lost_reply(b"UNLINK", write_and_deny)) as proxy:
         report = flushed(proxy, b"a", user=user)
     assert (report.exit_code, report.failed, report.deleted_exact) == (1, 3, False)
     assert (report.matched, report.remaining) == (10, 3)
@@ -323,21 +288,11 @@ def test_removals_that_are_refused_after_their_answers_were_lost(server: ServerP
 
 def test_keys_that_a_restart_brings_back_are_not_counted_exactly():
     """Killed in the middle, with a dump of all keys: more removals than there were keys."""
-    scans = 0
     with ServerProcess() as server:
         server.fill("a:", 6000)
         server.raw("SAVE")
-
-        def plan(chunk: Chunk) -> Iterator[Step]:
-            nonlocal scans
-            scans += b"SCAN" in chunk.data and chunk.direction == "up"
-            if scans == 10 and b"SCAN" in chunk.data:
-                server.restart(kill=True)
-                yield CUT
-                return
-            yield chunk.data
-
-        with Proxy(server, plan) as proxy:
+        restarted = at(b"SCAN", lambda: server.restart(kill=True), CUT, turn=10)
+        with Proxy(server, restarted) as proxy:
             report = flushed(proxy, b"a")
         assert server.raw("DBSIZE") == 0
     assert report.exit_code == 0
@@ -376,11 +331,7 @@ def test_a_scan_cut_with_the_removals_of_its_page_begins_anew(server: ServerProc
 def test_a_removal_on_which_every_connection_breaks_is_not_proven(server: ServerProcess):
     """UNLINK never answered: whether the key is gone is unknown, 3, and not exact."""
     server.raw("SET", "a:1", "1")
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        yield CUT if b"UNLINK" in chunk.data else chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"UNLINK", CUT)) as proxy:
         report = flushed(proxy, b"a", timeout=60.0)
     assert (report.exit_code, report.stopped, report.deleted_exact) == (3, "connection", False)
     assert isinstance(report.error, UnreachableError)
@@ -413,12 +364,7 @@ def test_a_group_that_is_refused_and_then_lost_one_by_one_is_no_clean_pass(serve
     server.fill("a:", 10)
     server.raw("SET", "a:kept", "1")
     user = user_with(server, "+scan", "+unlink", "+info", *(f"~a:{n}" for n in range(10)))
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        alone = chunk.direction == "up" and b"*2\r\n$6\r\nUNLINK" in chunk.data
-        yield CUT if alone else chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"*2\r\n$6\r\nUNLINK", CUT)) as proxy:
         report = flushed(proxy, b"a", user=user, timeout=2.0)
     assert (report.exit_code, report.deleted_exact, report.proven) == (3, False, False)
     assert (report.remaining, report.written_meanwhile) == (None, None)
@@ -601,14 +547,7 @@ def test_a_server_gone_for_good_ends_the_flush_with_a_report(fresh_server: Fresh
 def test_a_preview_counts_a_cycle_that_began_anew_once(server: ServerProcess):
     """A cut in the middle of counting does not count keys twice."""
     server.fill("a:", 2000)
-    scans = 0
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal scans
-        scans += b"SCAN" in chunk.data and chunk.direction == "up"
-        yield CUT if scans == 4 and b"SCAN" in chunk.data else chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"SCAN", CUT, turn=4)) as proxy:
         report = run(proxy, lambda store: preview(store, [Target(b"a")], Stop(), silent))
     assert report.matched == 2000
 

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from cachectl.reports.stats import Figures, StatsReport
 from cachectl.store.store import Store
 from tests.conftest import FreshServer
 from tests.operations.operating import On, run, silent, soon, user_with
-from tests.plans import CUT, Chunk, Step, random_cuts
+from tests.plans import CUT, at, random_cuts, since
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
@@ -100,14 +99,8 @@ def test_a_namespace_is_literal_and_its_parts_are_told_apart(server: ServerProce
 def test_keys_that_vanish_before_they_are_looked_at_are_not_counted(server: ServerProcess):
     """Named by SCAN, gone when asked for."""
     server.fill("a:", 20)
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        if b"PTTL" in chunk.data:
-            for i in range(15):
-                server.raw("DEL", f"a:{i}")
-        yield chunk.data
-
-    with Proxy(server, plan) as proxy:
+    gone = [f"a:{i}" for i in range(15)]
+    with Proxy(server, at(b"PTTL", lambda: server.raw("DEL", *gone))) as proxy:
         report = told(proxy)
     assert report.total.keys == 5
     assert report.total.size == memory(server)
@@ -116,13 +109,7 @@ def test_keys_that_vanish_before_they_are_looked_at_are_not_counted(server: Serv
 def test_a_large_key_that_vanishes_at_the_end_has_no_type(server: ServerProcess):
     """It was counted; what it held is named as unknown, not made up."""
     server.raw("SET", "a:1", "x" * 5000)
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        if b"TYPE" in chunk.data:
-            server.raw("DEL", "a:1")
-        yield chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"TYPE", lambda: server.raw("DEL", "a:1"))) as proxy:
         (large,) = told(proxy).largest
     assert (large.key, large.type, large.unknown) == (b"a:1", None, {"type": "the key is gone"})
 
@@ -185,14 +172,7 @@ def test_cut_at_random_bytes_each_key_is_counted_once(server: ServerProcess, see
 def test_a_cut_in_the_middle_begins_the_count_anew(server: ServerProcess):
     """What was counted of the broken walk is not counted twice; it says that there were two."""
     server.fill("a:", 3000)
-    scans = 0
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal scans
-        scans += b"SCAN" in chunk.data and chunk.direction == "up"
-        yield CUT if scans == 5 and b"SCAN" in chunk.data else chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, at(b"SCAN", CUT, turn=5)) as proxy:
         report = told(proxy)
     assert (report.total.keys, report.passes, report.exit_code) == (3000, 2, 0)
     assert sum(figures.keys for figures in rows(report).values()) == 3000
@@ -243,15 +223,6 @@ def test_a_stop_while_the_server_is_silent_reports_what_was_counted(server: Serv
     """Within a second, with the reason, and it is 1; the types are not asked for any more."""
     server.fill("a:", 3000)
     gate, silence = threading.Event(), threading.Event()
-    scans = 0
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal scans
-        scans += b"SCAN" in chunk.data and chunk.direction == "up"
-        if scans == 6:
-            silence.set()
-            yield gate
-        yield chunk.data
 
     async def stopped(store: Store) -> StatsReport:
         stop = Stop()
@@ -260,7 +231,7 @@ def test_a_stop_while_the_server_is_silent_reports_what_was_counted(server: Serv
         stop.set("deadline")
         return await work
 
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, since(b"SCAN", silence.set, gate, turn=6)) as proxy:
         start = time.monotonic()
         report = run(proxy, stopped)
         took = time.monotonic() - start

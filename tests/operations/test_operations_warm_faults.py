@@ -3,7 +3,7 @@ import io
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from tests.operations.operating import (
     warm_with,
     warmed,
 )
-from tests.plans import CUT, Chunk, Step, random_cuts
+from tests.plans import CUT, random_cuts, since
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
@@ -304,14 +304,7 @@ def test_a_server_lost_before_it_was_asked_who_it_is_ends_with_a_report(
     server: ServerProcess, tmp_path: Path
 ):
     """All is written, and nobody answers any more: 3, and the counts are kept."""
-    infos = 0
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal infos
-        infos += chunk.direction == "up" and b"INFO" in chunk.data
-        yield CUT if infos > 1 else chunk.data
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, since(b"INFO", CUT, turn=2)) as proxy:
         report = warmed(proxy, entries(tmp_path / "e.jsonl", 3000), timeout=0.5)
     assert (report.exit_code, report.written, report.stopped) == (3, 3000, "connection")
 

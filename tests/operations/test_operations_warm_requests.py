@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from tests.operations.operating import (
     warm_with,
     warmed,
 )
-from tests.plans import CUT, Chunk, Step
+from tests.plans import CUT, at, since
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
 
@@ -479,17 +478,7 @@ def test_a_server_lost_in_the_verification_ends_with_a_report(
 ):
     """All was written; the rate after is None, and it is no zero: stopped `connection`, 3."""
     source = requests(tmp_path / "r.jsonl", [{"n": n} for n in range(5)])
-    looks = 0
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        nonlocal looks
-        looks += chunk.direction == "up" and b"EXISTS" in chunk.data
-        if looks < 2:
-            yield chunk.data
-        else:
-            yield CUT
-
-    with Proxy(server, plan) as proxy:
+    with Proxy(server, since(b"EXISTS", CUT, turn=2)) as proxy:
         report = warmed(
             proxy, source, namespace="q", origin=origin("plain"), sample="same", timeout=0.5
         )
@@ -504,9 +493,5 @@ def test_a_look_on_which_every_connection_breaks_invents_no_miss(
 ):
     """A look that is never answered is an error, and never a rate of 0 %."""
     source = requests(tmp_path / "r.jsonl", [{"n": 1}])
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        yield CUT if b"EXISTS" in chunk.data else chunk.data
-
-    with Proxy(server, plan) as proxy, pytest.raises(LostError):
+    with Proxy(server, at(b"EXISTS", CUT)) as proxy, pytest.raises(LostError):
         warmed(proxy, namespace="q", sample=(str(source),), verify_only=True, timeout=60.0)
