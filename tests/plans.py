@@ -2,8 +2,13 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
+
+import pytest
+
+from tests.servers import ReplyError, ServerProcess
 
 Direction = Literal["up", "down"]
 
@@ -156,5 +161,47 @@ def random_cuts(seed: int, share: float = 0.05) -> Plan:
         if dice.random() < share:
             yield CUT
         yield chunk.data[seam:]
+
+    return plan
+
+
+def rejects(count: int, mark: bytes) -> Plan:
+    """Take the first `count` commands out of the chunk that first holds `mark`: BUSY for each."""
+    met: list[int] = []
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        if chunk.direction == "up" and not met and mark in chunk.data:
+            met.append(chunk.connection)
+            commands = chunk.data.split(b"*3\r\n")[1:]
+            yield b"".join(b"*3\r\n" + command for command in commands[count:])
+        elif chunk.direction == "down" and len(met) == 1:
+            met.append(chunk.connection)
+            yield b"-BUSY a script is running\r\n" * count + chunk.data
+        else:
+            yield chunk.data
+
+    return plan
+
+
+def busy_for_the_first(server: ServerProcess, first: bytes) -> Plan:
+    """Let a script run while the first bytes of a batch arrive, up to and with `first`."""
+    server.raw("CONFIG", "SET", "lua-time-limit", "1")
+    met: list[int] = []
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        if chunk.direction == "down" or met or first not in chunk.data:
+            yield chunk.data
+            return
+        end = chunk.data.find(first) + len(first) + len(b"\r\n")
+        met.append(chunk.connection)
+        with server.connect() as script:
+            script.send("EVAL", "while true do end", 0)
+            time.sleep(0.1)  # the script's time limit has passed
+            yield chunk.data[:end]
+            yield 0.2
+            server.raw("SCRIPT", "KILL")
+            with pytest.raises(ReplyError):
+                script.read()  # only now it has ended
+        yield chunk.data[end:]
 
     return plan

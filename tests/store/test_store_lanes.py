@@ -14,11 +14,10 @@ from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT, WINDOW
 from cachectl.store.writer import Writer, Writing
 from tests.conftest import FreshServer
-from tests.plans import CUT, Chunk, Step, held, passes
+from tests.plans import CUT, Chunk, Step, busy_for_the_first, held, passes, rejects
 from tests.proxies import Proxy
 from tests.servers import ReplyError, ServerProcess
 from tests.store.stores import PATIENT, entry, final, run, timed, until
-from tests.store.test_store_resent import busy_for_the_first
 
 MB = 1_000_000
 
@@ -52,24 +51,6 @@ async def every_slot_is_there(store: Store, size: int) -> None:
     """Read by `size` callers at once: a lost slot would hold one of them up."""
     async with asyncio.timeout(5):
         await asyncio.gather(*(store.get(b"nothing") for _ in range(size)))
-
-
-def rejects(count: int, mark: bytes) -> Any:
-    """Take the first `count` commands out of the chunk that first holds `mark`: BUSY for each."""
-    met: list[int] = []
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        if chunk.direction == "up" and not met and mark in chunk.data:
-            met.append(chunk.connection)
-            commands = chunk.data.split(b"*3\r\n")[1:]
-            yield b"".join(b"*3\r\n" + command for command in commands[count:])
-        elif chunk.direction == "down" and len(met) == 1:
-            met.append(chunk.connection)
-            yield b"-BUSY a script is running\r\n" * count + chunk.data
-        else:
-            yield chunk.data
-
-    return plan
 
 
 @pytest.mark.parametrize("sizes", [GENTLE, FULL])

@@ -2,17 +2,16 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 
 import pytest
 
 from cachectl.errors import LostError, OutOfMemoryError, WrongTypeError
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, Outcomes
-from tests.plans import Chunk, Step, held, passes
+from tests.plans import busy_for_the_first, held, passes
 from tests.proxies import Proxy
-from tests.servers import ReplyError, ServerProcess
+from tests.servers import ServerProcess
 from tests.store.stores import entry, final, run, until
 
 FULL = ("CONFIG", "SET", "maxmemory", "1")
@@ -108,30 +107,6 @@ def test_one_write_refused_when_sent_again_may_be_applied(
     assert caught.value.maybe_applied
     assert caught.value.hint
     assert server.raw("GET", "k") == b"1"
-
-
-def busy_for_the_first(server: ServerProcess, first: bytes) -> Callable[[Chunk], Iterator[Step]]:
-    """Let a script run while the first bytes of a batch arrive, up to and with `first`."""
-    server.raw("CONFIG", "SET", "lua-time-limit", "1")
-    met: list[int] = []
-
-    def plan(chunk: Chunk) -> Iterator[Step]:
-        if chunk.direction == "down" or met or first not in chunk.data:
-            yield chunk.data
-            return
-        end = chunk.data.find(first) + len(first) + len(b"\r\n")
-        met.append(chunk.connection)
-        with server.connect() as script:
-            script.send("EVAL", "while true do end", 0)
-            time.sleep(0.1)  # the script's time limit has passed
-            yield chunk.data[:end]
-            yield 0.2
-            server.raw("SCRIPT", "KILL")
-            with pytest.raises(ReplyError):
-                script.read()  # only now it has ended
-        yield chunk.data[end:]
-
-    return plan
 
 
 def test_the_last_write_of_a_key_stands(server: ServerProcess) -> None:

@@ -26,13 +26,12 @@ from cachectl.store.writer import Writing
 from cachectl.store.writing import write_command
 from tests import clusters
 from tests.members import wait_until
-from tests.plans import Chunk, Step
+from tests.plans import Chunk, Step, rejects
 from tests.proxies import Proxy
 from tests.sentinels import SERVICE, SentinelTrio
 from tests.servers import ReplyError, ServerProcess, pack
 from tests.store.stores import PATIENT, run, store_on, until
 from tests.store.test_store_cluster import THREE, cluster_of
-from tests.store.test_store_lanes import rejects
 
 HASTY = Patience(0.5, 0.5, 3, 0.01, 0.5)
 
