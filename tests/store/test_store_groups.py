@@ -16,7 +16,8 @@ from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT
 from cachectl.store.writer import Writer, Writing
 from tests.clusters import Cluster
-from tests.proxies import Chunk, Proxy, Step, held, passes
+from tests.plans import Chunk, Step, held, passes
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.store.stores import entry, run, until
 
