@@ -195,7 +195,7 @@ class RedirectError(errors.ServerError):
         return self.word == "ASK"
 
 
-class TogetherError(errors.NotReadyError):
+class TogetherError(CachectlError):
     """Commands were refused as a group: none of them was applied, and alone they may be taken."""
 
 

@@ -113,10 +113,12 @@ class Lane:
 
     async def _recover(self, error: CachectlError) -> None:
         """Settle all works that are not, on other connections: what is left of them, in order."""
+        alone = isinstance(error, TogetherError)
+        # what does not know a command may hang up on it, or say nothing
+        unheard = self._flight is not None and self._flight.trying
+        self._one_by_one = self._one_by_one or alone or unheard
         self.leave()
         works = list(self._open)
-        alone = isinstance(error, TogetherError)
-        self._one_by_one = self._one_by_one or alone
         if isinstance(error, UnreachableError):
             error.maybe_applied = any(work.sent > len(work.replies) for work in works)
         joined = _Joined(works)
@@ -158,13 +160,13 @@ class _Joined:
         """Return those of `places` whose command has no final reply yet, or must follow one of these."""
         replies = self.replies
         left = [place for place in places if _is_open(replies[place])]
-        # a write that was rejected goes out again, and so must what has overwritten its key since
+        # a write that was not applied goes out again, and so must what has overwritten its key since
         opened, behind = set(left), set[bytes | None]()
         for place in places if left else ():
             key = self._keys[place]
             if key is None:
                 continue
-            if is_rejected(replies[place]):
+            if is_rejected(replies[place]) or replies[place] is UNSENT:
                 behind.add(key)
             elif key in behind:
                 opened.add(place)

@@ -194,7 +194,12 @@ class Flight:
             await self._wire.send(packed, len(groups) or count, silence=self._silence)
             if first:
                 await self.land()
-                self._grouped = True
+                self._grouped = self.rejection is None
+
+    @property
+    def trying(self) -> bool:
+        """Whether the first group has no answer yet."""
+        return bool(self._groups) and not self._grouped
 
     def progress(self) -> None:
         """Begin the wait for the next answer anew."""
@@ -244,12 +249,10 @@ class Flight:
         """Return the replies to the commands of which groups were answered."""
         each: list[Any] = []
         for reply in replies:
-            if not isinstance(reply, CachectlError):
-                own: object = b"OK"
-            elif is_rejected(reply):
-                own = reply
-            else:
-                own = TogetherError(reply.message, reply.hint)
+            own = reply if is_rejected(reply) else b"OK"
+            if isinstance(reply, CachectlError) and own is not reply:
+                self.rejection = self.rejection or TogetherError(reply.message)
+                own = UNSENT  # it is not known what would have become of it alone
             each += [own] * self._groups.popleft()
         return each
 

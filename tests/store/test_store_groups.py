@@ -16,10 +16,10 @@ from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT
 from cachectl.store.writer import Writer, Writing
 from tests.clusters import Cluster
-from tests.plans import Chunk, Step, held, passes
+from tests.plans import CUT, Chunk, Step, at, held, passes
 from tests.proxies import Proxy
 from tests.servers import ServerProcess
-from tests.store.stores import entry, run, until
+from tests.store.stores import PATIENT, entry, run, until
 
 GROUP = FULL.group
 COUNT = 10 * GROUP
@@ -260,6 +260,54 @@ def test_cancelled_it_says_of_each_entry_what_became_of_it(
         + [UNKNOWN] * (sent - answers) * GROUP
         + [UNSENT] * (10 - sent) * GROUP
     )
+
+
+def test_what_was_refused_together_and_not_sent_alone_is_unsent(server: ServerProcess) -> None:
+    """Cancelled right behind the refusal: nobody has refused the neighbours, nor sent them alone."""
+    settings = user(server, "+msetex", "~k*")
+    entries = numbered(5 * GROUP)
+    entries[GROUP + 3] = entry(b"other", b"", 100)
+    writing = Writing(Entries.of(entries), only_missing=False)
+    replies = b":1\r\n-NOPERM No permissions to access a key\r\n:1\r\n"
+    with Proxy(server) as proxy:
+
+        async def work(store: Store) -> None:
+            store.pace = Pace(FULL)
+            await store.get(b"k")
+            await asyncio.sleep(0.05)  # the proxy counts after it has delivered
+            proxy.plan = held(threading.Event(), after=proxy.bytes["down"] + len(replies))
+            async with store.writer() as writer:
+                await writer.send(writing)
+                landing = asyncio.ensure_future(writer.land())
+                await until(lambda: calls(server, "msetex") == 4)
+                await asyncio.sleep(0.1)  # the replies that are let through are read
+                landing.cancel()
+                await asyncio.wait([landing])
+
+        server.raw("CONFIG", "RESETSTAT")
+        run(proxy, work, **settings)
+    told = writing.so_far().replies
+    assert [set(told[i * GROUP : (i + 1) * GROUP]) for i in range(5)] == [
+        {True}, {UNSENT}, {True}, {UNKNOWN}, {UNKNOWN},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", [[CUT], [threading.Event()]])
+def test_what_hangs_up_on_the_command_or_is_silent_is_spared_it(
+    server: ServerProcess, way: list[Step]
+) -> None:
+    """Some proxies do: it is tried once, and all is written by SET."""
+    server.raw("CONFIG", "RESETSTAT")
+    with Proxy(server) as proxy:
+        proxy.plan = at(b"MSETEX", *way)
+        told = run(
+            proxy,
+            lambda store: write(store, *[numbered(COUNT)] * 3),
+            PATIENT._replace(answer=0.2),
+        )
+        assert proxy.connections == 2
+    assert told == [True] * COUNT * 3
+    assert (calls(server, "msetex"), calls(server, "set")) == (0, COUNT * 3)
 
 
 @pytest.mark.xdist_group("cluster_of")
