@@ -182,6 +182,8 @@ class _Export:
         async with aclosing(walk) as pages, store.reader() as reader:
             async for page in pages:
                 if page.anew:
+                    await self._take(await reader.land())  # what it refuses is met again
+                    self._others, self._torn = [], []
                     self._account.begin_anew()
                     server = await store.standing()
                 await self._ask(reader, page)

@@ -395,6 +395,27 @@ def test_a_restart_in_the_middle_begins_anew_and_is_told(fresh_server: FreshServ
     assert len(kept.entries) == 20_000
 
 
+def test_what_failed_before_a_restart_is_counted_once(fresh_server: FreshServer):
+    """The walk that begins anew meets it again."""
+    server = fresh_server("--user", "u", "on", ">secret", "~n:*", "+@all")
+    server.fill("n:", 5000)
+    server.fill("denied:", 500)
+    server.raw("SAVE")
+    kept = Kept()
+
+    def kill() -> None:
+        if len(kept.data) > 50_000:
+            kept.before = lambda: None
+            server.restart(kill=True)
+
+    kept.before = kill
+    report, kept = exported(server, None, kept=kept, user="u")
+    assert report.restarts >= 1
+    assert (report.failed, report.reasons) == (500, {"denied": 500})
+    assert len({problem.key for problem in report.errors}) == len(report.errors) == 20
+    assert len(kept.entries) == 5000
+
+
 @pytest.mark.parametrize("tells", [True, False])
 def test_a_server_replaced_after_the_walk_is_no_short_list(
     fresh_server: FreshServer, monkeypatch: pytest.MonkeyPatch, tells: bool
