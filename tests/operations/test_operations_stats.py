@@ -176,6 +176,7 @@ def test_a_cut_in_the_middle_begins_the_count_anew(server: ServerProcess):
         report = told(proxy)
     assert (report.total.keys, report.passes, report.exit_code) == (3000, 2, 0)
     assert sum(figures.keys for figures in rows(report).values()) == 3000
+    assert [(node.keys, node.size) for node in report.nodes] == [(3000, report.total.size)]
 
 
 def test_a_restart_in_the_middle_begins_the_count_anew(fresh_server: FreshServer):
