@@ -137,6 +137,16 @@ def test_many_keys_at_once_follow_to_both_sides(
         assert keys_of(cluster, "n:") == set()
 
 
+def test_health_warns_while_a_slot_moves(cluster: Cluster, operator: Operator) -> None:
+    """Each node knows its own end alone: both are told of, whichever node is seen first."""
+    with half_moved(cluster):
+        ended = operator.ran("health")
+        check = ended.check("cluster")
+        assert (ended.code, check["status"], check["value"]) == (1, "warning", 2)
+        assert "slots are moving" in check["message"]
+    assert operator.ran("health").check("cluster")["status"] == "ok"
+
+
 @pytest.mark.parametrize("words", WALKS, ids=[words[0] for words in WALKS])
 def test_nothing_is_proven_while_a_slot_stays_half_moved(
     cluster: Cluster, operator: Operator, words: tuple[str, ...]

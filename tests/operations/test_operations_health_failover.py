@@ -5,7 +5,7 @@ from time import monotonic
 
 from cachectl.config.settings import DEFAULT_HEALTH
 from cachectl.operations.health import health
-from cachectl.reports.health import Check
+from cachectl.reports.health import Check, HealthReport
 from cachectl.store.store import Store
 from tests.clusters import Cluster
 from tests.members import Member, wait_until
@@ -68,6 +68,23 @@ def test_a_primary_of_a_cluster_that_the_others_do_not_reach(cluster: Cluster) -
     assert all(f"its replica {heir.address} is to take over" in message for message in warnings)
     assert {check.status for check in told} <= {"critical", "warning", "ok"}
     wait_until("the old primary to follow", lambda: follows(first, heir))
+
+
+def test_a_silent_primary_of_a_cluster_does_not_hide_the_others(cluster: Cluster) -> None:
+    """It is not asked a second time, for which there is no time: each node has its verdict."""
+    primaries = cluster.primaries()
+    first, seed, _ = primaries
+
+    async def ask(store: Store) -> HealthReport:
+        return await health(store, DEFAULT_HEALTH, interval=0.01, timeout=0.5)
+
+    first.sigstop()
+    try:
+        report = run(seed.url, ask, timeout=0.5)
+    finally:
+        first.sigcont()
+    assert {node.node for node in report.nodes} == {node.url for node in primaries}
+    assert report.checks[0].status in {"critical", "warning"}
 
 
 def follows(one: Member, other: Member) -> bool:
