@@ -80,6 +80,8 @@ def test_what_the_server_denies_is_skipped(run: Run, server: ServerProcess):
     found = {check["name"]: check["message"] for check in result.json["checks"]}
     assert result.code == 0
     assert found["memory"] == found["latency"] == "denied"
+    headline = run("-u", url, "health", "--interval", "50ms").text.splitlines()[0]
+    assert headline == f"OK {server.url} (8 checks denied)"
 
 
 def test_wait_ends_when_the_time_is_over(run: Run):
