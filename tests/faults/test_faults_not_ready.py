@@ -24,6 +24,7 @@ from tests.faults.faulting import (
     value,
 )
 from tests.operations.operating import busy
+from tests.proxies import Chunk, Proxy, Step
 from tests.servers import ReplyError, ServerProcess, free_port
 
 BEARS = 0.6
@@ -243,6 +244,24 @@ def test_a_script_that_ends_within_the_timeout(
     assert keys_of(server) == after.get(name, THREE)
     if name == "warm":
         assert (ended.report["written"], ended.report["failed"]) == (5, 0)
+
+
+def test_a_script_under_which_the_server_falls_silent(
+    operator_at: OperatorAt, server: ServerProcess
+):
+    """Its words say more than that nothing came after them: 4, as if it had repeated them."""
+    fill(server, "n:", 2)
+
+    def stops(chunk: Chunk) -> Iterator[Step]:
+        if b"-BUSY" in chunk.data:
+            server.sigstop()
+        yield chunk.data
+
+    with busy(server), Proxy(server, stops) as proxy:
+        ended = operator_at(proxy).ran("get", "n:1", *OPTION)
+        server.sigcont()
+    assert (ended.code, ended.error["code"]) == (4, "busy"), ended
+    assert "BUSY " in ended.error["message"]
 
 
 def rejected(server: ServerProcess, command: str) -> int:
