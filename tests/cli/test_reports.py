@@ -398,20 +398,21 @@ def test_without_prometheus_client_the_command_says_how_to_get_it(monkeypatch):
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
-    """Let no file grow."""
+def full_disk(room: int) -> Iterator[None]:
+    """Let no file grow over so many bytes; what is written over that edge is written in part."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_is_an_error_of_output(workdir):
+@pytest.mark.parametrize("room", [0, 10])
+def test_a_full_disk_is_an_error_of_output(workdir, room):
     """In one line, exit code 1; what stood there before stands there still."""
     (workdir / "r.md").write_text("the last one")
-    with pytest.raises(OutputError) as failed, full_disk():
+    with pytest.raises(OutputError) as failed, full_disk(room):
         write("r.md")
     assert failed.value.message == "r.md: file too large"
     assert os.listdir(workdir) == ["r.md"]
