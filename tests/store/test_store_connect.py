@@ -316,12 +316,18 @@ def test_tls_with_an_unknown_authority(server: ServerProcess, certificates: Cert
 
 
 def test_tls_with_another_authority(
-    server: ServerProcess, certificates: Certificates, tmp_path: Path
+    server: ServerProcess,
+    certificates: Certificates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`ca_file` takes the place of all others."""
+    """`ca_file` takes the place of all others: also of the system's, which would vouch for it."""
     (tmp_path / "other").mkdir()
     other = make_certificates(tmp_path / "other")
+    server.raw("SET", "k", "1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca_file))
     with Proxy(server, tls=certificates.server_context()) as proxy:
+        assert run(proxy, get) == b"1"
         failure(proxy, TlsError, tls=Tls(ca_file=str(other.ca_file)))
 
 
