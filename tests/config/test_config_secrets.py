@@ -90,11 +90,14 @@ def test_a_command_gives_the_password_and_gets_no_stdin() -> None:
     assert read(python(code)) == ("u", Secret(CANARY))
 
 
-def test_a_command_that_fails_shows_its_code_and_nothing_it_said() -> None:
+def test_a_command_that_fails_shows_its_code_and_nothing_it_said(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     code = f"import sys; print({CANARY!r}); print({CANARY!r}, file=sys.stderr); sys.exit(3)"
     with pytest.raises(ConfigError, match="exited with 3") as caught:
         read(python(code))
     assert CANARY not in repr(caught.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_command_that_gives_nothing_is_an_error() -> None:
@@ -119,5 +122,6 @@ def test_a_file_that_every_user_can_read_is_told(tmp_path: Path) -> None:
     assert not readable_by_others(str(file))
     file.touch(0o600)
     assert not readable_by_others(str(file))
-    file.chmod(0o644)
-    assert readable_by_others(str(file))
+    for mode in (0o644, 0o640, 0o604):
+        file.chmod(mode)
+        assert readable_by_others(str(file)), oct(mode)
