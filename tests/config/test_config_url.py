@@ -110,6 +110,7 @@ def test_user_information_is_decoded_and_never_shown(
         "redis://a%20b", "redis://h\udcff", "redis://h\x1b[31m",
         "unix:", "unix://", "unix:///", "unix:/%2F", "unix://s3cr3t/x", "unix://u:s3/cr3t@/x",
         "unix:/x?db=", "unix:/x?db=s3cr3t", "unix:/x?password=s3cr3t", "unix:/x?db=1&timeout=1",
+        "unix:/x?timeout=1",
         "unix:/x?s3@cr3t", "embedded://s3cr3t", "redis://u:s3cr3t@h1,h2", "redis://s3cr3t,",
         "redis+sentinel:s3cr3t@s1/main", "redis+sentinel://u:s3cr3t@s1", "redis+sentinel://u:s3cr3t@s1/",
         "redis+sentinel://s1/s3 cr3t", "redis+sentinel://s1/s3%63r3t", "redis+sentinel://s1//0",
@@ -119,6 +120,7 @@ def test_user_information_is_decoded_and_never_shown(
         "redis+sentinel://s1,S1:26379/main", "redis+sentinel://s1/main?s3cr3t=1",
         "redis+cluster://", "redis+cluster://n1,s3cr3t:x", "redis+cluster://n1:0", "redis+cluster://n1/x",
         "redis+cluster://n1,,n2", "redis+cluster://n1,n1:6379", "redis+cluster://p@s3cr3t@n1",
+        "redis+cluster://u:p@n1@s3cr3t",
         "redis+cluster://n1/main/0", "redis+cluster://s3cr3t:1:2,n2", "redis+cluster://n1, n2",
     ],
 )  # fmt: skip
