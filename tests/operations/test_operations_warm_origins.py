@@ -297,6 +297,32 @@ def test_redirects(server: ServerProcess, tmp_path: Path):
         assert asked(server, tmp_path, service, 1, hosts=(name,)).written == 1
 
 
+@pytest.mark.parametrize("location", ["ftp://localhost:{port}/x", "file:///etc/passwd"])
+def test_a_redirect_to_what_is_no_http(server: ServerProcess, tmp_path: Path, location: str):
+    """Not even on the host of the service."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await moved(location.format(port=service.port))(request)
+
+    with Service(answer) as service:
+        report = asked(server, tmp_path, service, 1)
+    message = "the service redirects to what is no URL of HTTP"
+    assert [p.message for p in report.errors] == [message]
+
+
+def test_a_redirect_hands_over_no_login(server: ServerProcess, tmp_path: Path):
+    """What stands before the host of a Location is the service's word, and no one's password."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        there = f"http://user:secret@localhost:{service.port}/there"
+        return await (always() if request.path == "/there" else moved(there))(request)
+
+    with Service(answer) as service:
+        assert asked(server, tmp_path, service, 1).written == 1
+    assert len(service.headers) == 2
+    assert not any("Authorization" in headers for headers in service.headers)
+
+
 @pytest.mark.parametrize(
     ("target", "sent_as"),
     [
