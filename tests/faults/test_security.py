@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 from typer.testing import CliRunner
 
 from cachectl.cli.app import COMMANDS as EVERY
@@ -33,8 +34,9 @@ from tests.faults.faulting import (
     until,
     value,
 )
-from tests.proxies import Proxy
+from tests.proxies import Proxy, make_certificates
 from tests.servers import ServerProcess
+from tests.services import Service
 from tests.tls import TlsServer
 
 SOURCES = sorted((ROOT / "cachectl").rglob("*.py"))
@@ -60,7 +62,7 @@ def test_a_password_in_the_url_is_warned_of(operator_at: OperatorAt, server: Ser
     fill(server, "n:", 2)
     url = server.url.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
     operator = operator_at(server)
-    for words in (("get", "n:1"), ("health",), ("config", "show")):
+    for words in (("get", "n:1"), ("get", "n:1", "--quiet"), ("health",), ("config", "show")):
         ended = operator.ran(*words, "--url", url)
         assert ended.code == 0, ended.err
         assert any("password" in warning for warning in ended.warnings), words
@@ -121,8 +123,8 @@ def test_what_others_can_read_is_warned_of(operator_at: OperatorAt, server: Serv
     profile = {"url": server.url, "username": USER, "password_file": "pw"}
     settings = {"default_profile": "p", "profiles": {"p": profile}}
     operator.file("cachectl.yaml", json.dumps(settings).encode())
-    for _ in range(2):
-        ended = operator.ran("get", "n:1")
+    for more in ((), ("--quiet",)):
+        ended = operator.ran("get", "n:1", *more)
         assert ended.code == 0
         assert any("pw" in warning for warning in ended.warnings), ended.warnings
     (operator.directory / "pw").chmod(0o600)
@@ -143,13 +145,13 @@ def test_no_url_weakens_tls(operator_at: OperatorAt, tls_server: TlsServer, quer
 
 
 def test_tls_that_is_not_verified_warns_at_each_use(operator_at: OperatorAt, tls_server: TlsServer):
-    """By default an unknown certificate ends it; switched off, each command says so."""
+    """By default an unknown certificate ends it; switched off, each command says so, however quiet."""
     admit(tls_server)
     fill(tls_server, "n:", 2)
     assert operator_at(tls_server.url).ran("get", "n:1").error["code"] == "tls"
     operator = operator_at(tls_server.url, tls={"verify": False})
     for name in ("get", "set", "scan", "stats", "flush"):
-        ended = operator.ran(*COMMANDS[name])
+        ended = operator.ran(*COMMANDS[name], "--quiet")
         assert ended.code == 0, ended.err
         assert any("verify is false" in warning for warning in ended.warnings), name
 
@@ -184,6 +186,8 @@ def test_no_value_is_ever_run(operator_at: OperatorAt, server: ServerProcess):
 
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "code"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "system", "popen", "unsafe_load", "full_load"}
+LOADERS = {"Loader", "CLoader", "FullLoader", "CFullLoader", "UnsafeLoader", "CUnsafeLoader"}
+"""Of YAML, those that make objects; they may be named as text, for `getattr`."""
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -194,6 +198,9 @@ def test_no_source_can_run_text(path: Path):
             assert not FORBIDDEN_MODULES & {name.name for name in node.names}, path
         elif isinstance(node, ast.ImportFrom):
             assert node.module not in FORBIDDEN_MODULES, path
+        elif isinstance(node, ast.Attribute | ast.Constant):
+            named = node.attr if isinstance(node, ast.Attribute) else node.value
+            assert named not in LOADERS, f"{path}:{node.lineno}"
         elif isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else ""
             name = node.func.attr if isinstance(node.func, ast.Attribute) else name
@@ -240,6 +247,55 @@ def test_an_origin_that_is_named_is_imported_from_there(
     words = ("warm", "./requests.jsonl", "-n", "t", "--origin", "origin_of_mine:call")
     ended = operator.ran(*words)
     assert (ended.code, ended.report["written"]) == (0, 1), ended.err
+
+
+def test_only_the_origin_of_the_job_that_is_run_is_imported(
+    operator_at: OperatorAt, server: ServerProcess
+):
+    """A look at the settings runs nothing that they name, and a job nothing of another's."""
+    operator = operator_at(server)
+    operator.file("requests.jsonl", b'{"params":{"n":1}}\n')
+    operator.file("mine.py", b"def call(n):\n    return n\n")
+    operator.file("theirs.py", b"open('imported', 'w').close()\ndef call(n):\n    return n\n")
+    settings = json.loads((operator.directory / "cachectl.yaml").read_text())
+    job = {"requests": "requests.jsonl", "namespace": "q"}
+    jobs = {name: {**job, "origin": {"call": f"{name}:call"}} for name in ("mine", "theirs")}
+    operator.file("cachectl.yaml", json.dumps({**settings, "warm": jobs}).encode())
+    for words in (("config", "check"), ("config", "show"), ("health",), ("warm", "mine")):
+        assert operator.ran(*words).code == 0, words
+        assert not (operator.directory / "imported").exists(), words
+    assert operator.ran("warm", "theirs", "--only", "all").code == 0
+    assert (operator.directory / "imported").exists()
+
+
+def test_an_origin_over_https_is_not_left_for_http(
+    operator_at: OperatorAt,
+    server: ServerProcess,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Not even for a host that the job names: what was verified would come from anybody."""
+    certificates = make_certificates(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca_file))
+
+    async def value_of(_request: web.Request) -> web.Response:
+        return web.json_response(1)
+
+    async def elsewhere(_request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": f"{plain.url}/x"})
+
+    operator = operator_at(server)
+    operator.file("requests.jsonl", b'{"params":{"n":1}}\n')
+    settings = json.loads((operator.directory / "cachectl.yaml").read_text())
+    context = certificates.server_context()
+    with Service(value_of) as plain, Service(elsewhere, context) as secure:
+        origin = {"http": secure.url, "path": "/v?n={n}", "hosts": [f"localhost:{plain.port}"]}
+        job = {"requests": "requests.jsonl", "namespace": "q", "origin": origin}
+        operator.file("cachectl.yaml", json.dumps({**settings, "warm": {"j": job}}).encode())
+        ended = operator.ran("warm", "j")
+    assert (ended.code, ended.report["failed"]) == (1, 1)
+    assert "redirects from https to http" in ended.report["errors"][0]["message"]
+    assert (secure.asked.total(), plain.asked.total()) == (1, 0)
 
 
 def test_no_key_becomes_a_file_name(operator_at: OperatorAt, server: ServerProcess):
