@@ -395,11 +395,14 @@ def test_a_restart_in_the_middle_begins_anew_and_is_told(fresh_server: FreshServ
     assert len(kept.entries) == 20_000
 
 
-def test_what_failed_before_a_restart_is_counted_once(fresh_server: FreshServer):
+@pytest.mark.parametrize(("denied", "listed"), [(500, 20), (15, 15)])
+def test_what_failed_before_a_restart_is_counted_once(
+    fresh_server: FreshServer, denied: int, listed: int
+):
     """The walk that begins anew meets it again."""
     server = fresh_server("--user", "u", "on", ">secret", "~n:*", "+@all")
     server.fill("n:", 5000)
-    server.fill("denied:", 500)
+    server.fill("denied:", denied)
     server.raw("SAVE")
     kept = Kept()
 
@@ -411,8 +414,8 @@ def test_what_failed_before_a_restart_is_counted_once(fresh_server: FreshServer)
     kept.before = kill
     report, kept = exported(server, None, kept=kept, user="u")
     assert report.restarts >= 1
-    assert (report.failed, report.reasons) == (500, {"denied": 500})
-    assert len({problem.key for problem in report.errors}) == len(report.errors) == 20
+    assert (report.failed, report.reasons) == (denied, {"denied": denied})
+    assert len({problem.key for problem in report.errors}) == len(report.errors) == listed
     assert len(kept.entries) == 5000
 
 
