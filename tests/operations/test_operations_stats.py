@@ -123,6 +123,7 @@ def test_what_is_denied_is_named_and_never_0(any_server: ServerProcess):
     assert report.total.ttl is not None
     assert "NOPERM" in report.total.unknown["bytes"]
     assert "NOPERM" in rows(report)[b"a"].unknown["largest"]
+    assert [(node.keys, node.size) for node in report.nodes] == [(50, None)]
     assert (report.largest, report.exit_code) == ((), 0)
     report = told(any_server, user=user_with(any_server, "+scan", "+memory", "~*"))
     assert (report.total.keys, report.total.ttl, report.total.persistent) == (50, None, None)
