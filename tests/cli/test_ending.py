@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cachectl.errors import ServerError
 from cachectl.store.store import Store
 from tests.cli.conftest import Run
 
@@ -18,6 +19,13 @@ def raising(error: BaseException) -> Callable[..., object]:
         raise error
 
     return get
+
+
+def test_no_error_steers_a_terminal(on: Run, monkeypatch: pytest.MonkeyPatch):
+    """Whoever words it may have forgotten that a name in it comes from outside."""
+    monkeypatch.setattr(Store, "get", raising(ServerError("a\x1b[31m\nb", "see\u202ec")))
+    result = on("get", "k")
+    assert (result.code, result.err) == (4, "error: a\\x1b[31m\\nb (see\\u202ec)\n")
 
 
 def test_a_bug_is_told_as_one_without_what_it_said(on: Run, monkeypatch: pytest.MonkeyPatch):

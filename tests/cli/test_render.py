@@ -31,14 +31,14 @@ def flush_report(**changes: object) -> FlushReport:
 
 
 def test_a_warm_that_was_lost_says_what_it_knows():
-    problems = (Problem("never answered", "e.jsonl", 3, b"k\x1b"), Problem("lost"))
+    problems = (Problem("never answered", "e.jsonl", 3, b"k\x1b"), Problem("lost\x1b[2J"))
     report = warm_report(stopped="connection", errors=problems, error=LostError("gone"))
     lines = list(text.warm(report, "redis://h:1/0"))
     assert "  written  4 (2.5 kB, 2/s)" in lines
     assert "  unknown  2" in lines
     assert "  unsent   1" in lines
     assert "  e.jsonl:3 k\\x1b: never answered" in lines
-    assert "  lost" in lines
+    assert "  lost\\x1b[2J" in lines
     assert "  and 2 more" in lines
     assert "  stopped  connection" in lines
     assert "  error    gone" in lines
