@@ -24,7 +24,8 @@ from tests.faults.faulting import (
     value,
 )
 from tests.operations.operating import busy
-from tests.proxies import Chunk, Proxy, Step
+from tests.plans import Chunk, Step
+from tests.proxies import Proxy
 from tests.servers import ReplyError, ServerProcess, free_port
 
 BEARS = 0.6

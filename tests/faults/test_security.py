@@ -34,10 +34,10 @@ from tests.faults.faulting import (
     until,
     value,
 )
-from tests.proxies import Proxy, make_certificates
+from tests.proxies import Proxy
 from tests.servers import ServerProcess
 from tests.services import Service
-from tests.tls import TlsServer
+from tests.tls import TlsServer, make_certificates
 
 SOURCES = sorted((ROOT / "cachectl").rglob("*.py"))
 
