@@ -5,7 +5,7 @@ For what people make with a spreadsheet or a query; JSON Lines are twice as fast
 
 import csv
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from functools import lru_cache
 from io import StringIO
@@ -32,7 +32,7 @@ _check = msgspec.json.Decoder(msgspec.Raw).decode
 class _Records(NamedTuple):
     """The lines on which records start, and their fields."""
 
-    lines: list[int]
+    lines: Sequence[int]
     rows: list[list[str]]
 
 
@@ -101,7 +101,8 @@ class _Table:
     def _read(self, records: _Records) -> None:
         lines, rows = records
         if self._columns is None and rows:
-            self._columns = _header(lines.pop(0), rows.pop(0), self._source)
+            self._columns = _header(lines[0], rows[0], self._source)
+            lines, rows = lines[1:], rows[1:]
         for start in range(0, len(rows), self._max_entries):
             part = slice(start, start + self._max_entries)
             if self._columns is not None:
@@ -111,15 +112,21 @@ class _Table:
     def _records(self, *, last: bool) -> _Records:
         """Return the records that are complete; what follows them is kept."""
         text = "".join(self._open)
-        found = _Records([], [])
         csv.field_size_limit(MAX_FIELD)
+        rows = _one_a_line(text)
+        if rows is not None:
+            self._open, self._size, self._tried = [], 0, 0
+            start, self._line = self._line, self._line + len(rows)
+            return _Records(range(start, self._line), rows)
+        lines: list[int] = []
+        rows = []
         reader = csv.reader(chain(StringIO(text), () if last else _pause()), strict=True)
         done = 0
         try:
             for fields in reader:
                 if fields:
-                    found.lines.append(self._line + done)
-                    found.rows.append(fields)
+                    lines.append(self._line + done)
+                    rows.append(fields)
                 done = reader.line_num
         except _Pause:
             pass
@@ -128,7 +135,7 @@ class _Table:
         rest = text.split("\n", done)[-1]
         self._open, self._size, self._tried = [rest], len(rest), len(rest)
         self._line += done
-        return found
+        return _Records(lines, rows)
 
     def _invalid(self, error: str, line: int) -> InputError:
         reason = error.partition(" - ")[0]
@@ -138,6 +145,16 @@ class _Table:
             return InputError(msg, "close the quote, or use JSON Lines for long values")
         # where the next record begins cannot be told: the inside of a value could become one
         return InputError(f"{where}: invalid CSV: {reason}", _QUOTES.strip("()"))
+
+
+def _one_a_line(text: str) -> list[list[str]] | None:
+    """Return the records of text where each line is one, as in most files; else None."""
+    try:
+        rows = list(csv.reader(StringIO(text), strict=True))
+    except csv.Error:  # why is told when the records are read one by one
+        return None
+    # a record of several lines makes them fewer, and a blank line is an empty one
+    return rows if len(rows) == text.count("\n") and all(rows) else None
 
 
 class _Pause(Exception):  # noqa: N818 no error: the end of what is at hand
