@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import chain, compress
+from typing import TypeVar
 
 from cachectl.errors import CachectlError, NotReadyError
 from cachectl.store.detour import Detour, astray, first_redirect, give_up, is_astray, leave_off
@@ -17,6 +18,8 @@ from cachectl.store.stream import Group, Outcomes, Work
 from cachectl.store.topology import Topology
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Command, verb
+
+T = TypeVar("T")
 
 
 class Sent:
@@ -84,6 +87,11 @@ class Sent:
             self.outcomes.take(work.outcomes, places)
 
 
+def _at(items: Sequence[T], places: Iterable[int]) -> list[T]:
+    """Return the items at some places."""
+    return list(map(items.__getitem__, places))
+
+
 class Lanes:
     """One lane a node, opened when it is first needed."""
 
@@ -125,8 +133,8 @@ class Lanes:
         for node, places in topology.split(keys):
             whole = len(places) == len(keys)
             sent.goes_to(node.connector.where, places)
-            commands = sent.commands if whole else [sent.commands[place] for place in places]
-            written = keys if whole else [keys[place] for place in places]
+            commands = sent.commands if whole else _at(sent.commands[:], places)
+            written = keys if whole else _at(keys, places)
             works.append((node, Work(commands, written if last_wins else None, sent.reply_size)))
             sent.parts.append((works[-1][1], places))
         self._on_their_way.append((sent, {work for _, work in works}))

@@ -7,7 +7,6 @@ looked up afterwards): on a cut connection it reconnects and sends again what wa
 from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from itertools import takewhile
 from typing import Any, Final, NamedTuple
 
 from cachectl.errors import CachectlError
@@ -113,10 +112,9 @@ class Work:
         if self.groups:
             return self._pack_groups(most)
         packed: list[Any] = []
-        coming = self.commands[self.sent : self.sent + most]
-        if isinstance(coming[0], bytes):  # packed already, so they are small
-            packed += takewhile(lambda command: isinstance(command, bytes), coming)
-            return Packed(b"".join(packed), len(packed))
+        coming: Sequence[Any] = self.commands[self.sent : self.sent + most]
+        if set(map(type, coming)) == {bytes}:  # packed already, so they are small
+            return Packed(b"".join(coming), len(coming))
         size = 0
         for command in coming:
             words = pack(command)
