@@ -157,19 +157,19 @@ class Session:
 
     def _store(self, *, start_embedded: bool) -> "Store":
         from cachectl.store.open import open_store
-        from cachectl.store.pace import FULL, GENTLE, Pace
+        from cachectl.store.pace import Pace, sizes
         from cachectl.store.tries import Patience
 
         cli = self.server.cli
         connect = min(cli.connect_timeout, cli.timeout)
         patience = Patience(cli.timeout, connect, cli.attempts, 0.05, cli.timeout)
-        how, rate, max_latency = self._push
+        pace, rate, max_latency = self._push
         return open_store(
             self.server,
             patience,
             start_embedded=start_embedded,
             announce=self.say,
-            pace=Pace(FULL if how == "full" else GENTLE, rate, max_latency),
+            pace=Pace(sizes(pace, self.server.credentials.username), rate, max_latency),
         )
 
     def _run(self, begin: "Callable[[Stop], Awaitable[T]]", *, stoppable: bool) -> T:

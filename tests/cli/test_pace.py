@@ -31,7 +31,7 @@ BLOCKS = {
 ASIDE = {"hello", "client|setinfo", "client|setname", "info", "ping", "select", "role"}
 """What connecting, and asking who the server is, may take."""
 DATA = {
-    "set", "restore", "unlink", "scan", "exists", "type", "pttl", "get", "dump", "strlen",
+    "set", "msetex", "restore", "unlink", "scan", "exists", "type", "pttl", "get", "dump", "strlen",
     "memory|usage", "pexpiretime",
 }  # fmt: skip
 
@@ -178,7 +178,7 @@ def counts(seen: list[int]) -> Plan:
 @pytest.mark.parametrize(
     ("words", "verbs"),
     [
-        (["warm", "e.jsonl"], {"set"}),
+        (["warm", "e.jsonl"], {"msetex"}),
         (["warm", "e.jsonl", "--only", "missing"], {"set"}),
         (["warm", "e.jsonl", "--only", "expiring:1h", "--verify", "s.jsonl"], {"pttl", "exists"}),
         (["scan"], {"scan"}),

@@ -11,7 +11,7 @@ import pytest
 from cachectl.config.secrets import Credentials, Secret
 from cachectl.errors import DeniedError, OutOfMemoryError
 from cachectl.models import Entries, Entry
-from cachectl.store.pace import FULL, GENTLE, Pace, Sizes
+from cachectl.store.pace import FULL, GENTLE, Pace, Sizes, sizes
 from cachectl.store.store import Store
 from cachectl.store.stream import UNKNOWN, UNSENT
 from cachectl.store.writer import Writer, Writing
@@ -96,11 +96,31 @@ def test_a_group_has_one_life(server: ServerProcess) -> None:
     assert all(100_000 < server.raw("PTTL", f"k{i}") <= 200_000 for i in range(160, 200))
 
 
+@pytest.mark.parametrize("sizes", [GENTLE, FULL])
+def test_both_paces_write_groups(server: ServerProcess, sizes: Sizes) -> None:
+    server.raw("CONFIG", "RESETSTAT")
+    told = run(server, lambda store: write(store, numbered(COUNT), sizes=sizes))
+    assert told == [True] * COUNT
+    assert (calls(server, "msetex"), calls(server, "set")) == (COUNT // GROUP, 0)
+
+
+def test_only_at_full_pace_a_user_with_rights_of_its_own_may_be_refused() -> None:
+    groups = [
+        (pace, user, sizes(pace, user).group) for pace in ("gentle", "full") for user in USERS
+    ]
+    assert groups == [
+        ("gentle", None, GROUP),
+        ("gentle", "default", GROUP),
+        ("gentle", "deployer", 1),
+        *(("full", user, GROUP) for user in USERS),
+    ]
+
+
+USERS = (None, "default", "deployer")
 ALONE = {
     "few": (numbered(GROUP - 1), FULL),
     "lives differ": ([entry(b"k%d" % i, b"v%d" % i, 100 + i) for i in range(COUNT)], FULL),
     "large": (numbered(GROUP, value=b"x" * 20_000), FULL),
-    "gentle": (numbered(COUNT), GENTLE),
 }
 
 
