@@ -36,8 +36,9 @@ def entry_lines(
 ) -> bytes:
     """Return the lines of entries; `ends` are Unix times, None for never, `dump` tells of DUMPs."""
     plain = not b"".join(keys).translate(None, _PLAIN)
-    lasts = [end for end in ends if end is not None and end <= MAX_EXPIRES_AT]
-    if plain and not dump and len(lasts) == len(values) and _all_stand(values):
+    lasts = list(filter(None, ends))
+    ending = len(lasts) == len(values) and max(lasts, default=0.0) <= MAX_EXPIRES_AT
+    if plain and not dump and ending and _all_stand(values):
         lasting = zip(keys, values, lasts, strict=True)
         return b"".join([b'{"key":"%b","value":%b,"expires_at":%.3f}\n' % it for it in lasting])
     rows = zip(keys, values, ends, strict=True)

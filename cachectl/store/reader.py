@@ -3,21 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cachectl.store.lanes import Lanes, Sent
-from cachectl.store.writing import seconds_left
-
-if TYPE_CHECKING:
-    from cachectl.store.wire import Command
+from cachectl.store.writing import bulk_head, seconds_left
 
 _LIFE = 12
 """Bytes that a PTTL is answered with."""
 
-# packed here: a third of the time that packing any command takes
-_GET = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n"
-_DUMP = b"*2\r\n$4\r\nDUMP\r\n$%d\r\n%b\r\n"
-_PTTL = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
+# packed here: a fifth of the time that packing any command takes
+_GET = b"*2\r\n$3\r\nGET%b\r\n"
+_DUMP = b"*2\r\n$4\r\nDUMP%b\r\n"
+_PTTL = b"*2\r\n$4\r\nPTTL%b\r\n"
 
 
 class Reading(Sent):
@@ -31,11 +28,8 @@ class Reading(Sent):
     def __init__(self, keys: Sequence[bytes], size: float, *, dump: bool = False) -> None:
         """Ask for the value of each key, and right behind it for its life."""
         ask = _DUMP if dump else _GET
-        commands: list[Command] = [
-            command
-            for words in [(len(key), key) for key in keys]
-            for command in (ask % words, _PTTL % words)
-        ]
+        words = [head + key for head, key in zip(map(bulk_head, map(len, keys)), keys, strict=True)]
+        commands = _in_turn([ask % word for word in words], [_PTTL % word for word in words])
         super().__init__(commands, size / len(commands) + _LIFE)
         self.keys = keys
         self.dump = dump
@@ -84,12 +78,19 @@ class Reader:
     async def send(self, reading: Reading) -> list[Reading]:
         """Ask for a group; return those that are settled by now, in order."""
         reading.sent_at = time()
-        keys = [key for key in reading.keys for _ in range(2)]  # one for each command
+        keys = _in_turn(reading.keys, reading.keys)  # one for each command
         return _readings(await self._lanes.send(reading, keys))
 
     async def land(self) -> list[Reading]:
         """Wait for the replies to all that was asked, and return the groups that these settle."""
         return _readings(await self._lanes.land())
+
+
+def _in_turn(first: Sequence[bytes], second: Sequence[bytes]) -> list[bytes]:
+    """Return one of the first, one of the second, and so on."""
+    both = [b""] * (2 * len(first))
+    both[::2], both[1::2] = first, second
+    return both
 
 
 def _readings(settled: Sequence[Sent]) -> list[Reading]:

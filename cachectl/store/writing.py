@@ -98,9 +98,9 @@ def grouped(entries: Entries, lengths: Lengths, most: int) -> Iterable[Group]:
     if min(most, count // len(runs)) < 2:  # noqa: PLR2004 alone, on the average
         return
     words = [b""] * (4 * count)
-    words[0::4] = map(_length, lengths.keys)
+    words[0::4] = map(bulk_head, lengths.keys)
     words[1::4] = entries.keys
-    words[2::4] = map(_length, lengths.values)
+    words[2::4] = map(bulk_head, lengths.values)
     words[3::4] = entries.values
     end = 0
     for run in runs:
@@ -123,7 +123,7 @@ def _commands(entries: Entries, lengths: Lengths, *, only_missing: bool) -> list
     if sum(lengths.values) > SMALL or True in entries.dumps:
         return [write_command(entry, only_missing=only_missing) for entry in entries]
     tails = map(_tail, entries.ttls, entries.expiries, repeat(only_missing))
-    packed = zip(map(_length, lengths.keys), map(_length, lengths.values), strict=True)
+    packed = zip(map(bulk_head, lengths.keys), map(bulk_head, lengths.values), strict=True)
     return [
         b"".join((head, key_length, key, length, value, tail))
         for key, value, (head, tail), (key_length, length) in zip(
@@ -143,7 +143,7 @@ def _tail(
     return b"*%d%b" % (3 + len(words), _packed(b"SET")), _packed(*words) + b"\r\n"
 
 
-class _Lengths(dict[int, bytes]):
+class _BulkHeads(dict[int, bytes]):
     r"""The lengths of words as the protocol writes them, behind `\r\n`; usual ones are kept."""
 
     def __missing__(self, size: int) -> bytes:
@@ -153,7 +153,8 @@ class _Lengths(dict[int, bytes]):
         return text
 
 
-_length = _Lengths().__getitem__
+bulk_head = _BulkHeads().__getitem__
+"""Returns what stands before a word of so many bytes: the end of what precedes it, and its length."""
 
 
 def write_command(entry: Entry, *, only_missing: bool) -> Command:
