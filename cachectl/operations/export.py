@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from operator import methodcaller
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -152,7 +153,7 @@ class _Export:
     ) -> None:
         self._store = store
         self._pattern = pattern(targets)
-        self._starts = tuple(target.start for target in targets)
+        self._lies_in = methodcaller("startswith", tuple(target.start for target in targets))
         self._stop = stop
         self._observe = observe
         self._sink = sink
@@ -197,7 +198,7 @@ class _Export:
 
     def _choose(self, keys: list[bytes]) -> list[bytes]:
         """Return the keys that literally lie in a target."""
-        return [key for key in keys if key.startswith(self._starts)]
+        return list(filter(self._lies_in, keys))
 
     async def _ask(self, reader: Reader, page: Page) -> None:
         """Ask for the values of a page's keys, and take those that have come meanwhile."""

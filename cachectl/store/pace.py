@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
 
 GROUP = 50
 """Entries of one command: the server is done with them in 0.6 of the time that it takes for as many."""
-GENTLE = Sizes(page=300, burst=300, ahead=0, group=GROUP)
+GENTLE = Sizes(page=300, burst=400, ahead=0, group=GROUP)
 """Leaves the server idle between two steps, while the next one is prepared."""
 FULL = Sizes(page=1000, burst=2000, ahead=100_000, group=GROUP)
 """Keeps the server busy. SCAN's COUNT is never more: a page is one command, that blocks all others."""
