@@ -21,6 +21,10 @@ class LineError(ValueError):
 def parse(text: str) -> Any:
     """Return the JSON value of `text`, numbers as Python's `json` reads them; raise `LineError`."""
     try:
+        if text.startswith("{"):  # nearly always: then there is no space to be looked for
+            value, end = _DECODER.raw_decode(text)
+            if end == len(text):
+                return value
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         reason = f"invalid JSON at column {error.colno}: {error.msg}"

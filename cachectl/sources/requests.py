@@ -113,7 +113,9 @@ def _batch(source: str, namespace: str | None, lines: Lines) -> RequestBatch:
 
 
 def _count(fields: dict[str, Any]) -> int:
-    count = fields.get("count", 1)
+    if "count" not in fields:
+        return 1
+    count = fields["count"]
     if type(count) is not int or not 1 <= count <= MAX_COUNT:
         msg = "count must be a whole number from 1 to 2^53"
         raise LineError(msg)

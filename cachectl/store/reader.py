@@ -3,18 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 
 from cachectl.store.lanes import Lanes, Sent
-from cachectl.store.writing import bulk_head, seconds_left
+from cachectl.store.writing import asked, seconds_left
+
+T = TypeVar("T")
 
 _LIFE = 12
 """Bytes that a PTTL is answered with."""
-
-# packed here: a fifth of the time that packing any command takes
-_GET = b"*2\r\n$3\r\nGET%b\r\n"
-_DUMP = b"*2\r\n$4\r\nDUMP%b\r\n"
-_PTTL = b"*2\r\n$4\r\nPTTL%b\r\n"
 
 
 class Reading(Sent):
@@ -27,9 +24,8 @@ class Reading(Sent):
 
     def __init__(self, keys: Sequence[bytes], size: float, *, dump: bool = False) -> None:
         """Ask for the value of each key, and right behind it for its life."""
-        ask = _DUMP if dump else _GET
-        words = [head + key for head, key in zip(map(bulk_head, map(len, keys)), keys, strict=True)]
-        commands = _in_turn([ask % word for word in words], [_PTTL % word for word in words])
+        values = asked(b"DUMP" if dump else b"GET", keys)
+        commands = _in_turn(values, asked(b"PTTL", keys))
         super().__init__(commands, size / len(commands) + _LIFE)
         self.keys = keys
         self.dump = dump
@@ -86,9 +82,9 @@ class Reader:
         return _readings(await self._lanes.land())
 
 
-def _in_turn(first: Sequence[bytes], second: Sequence[bytes]) -> list[bytes]:
+def _in_turn(first: Sequence[T], second: Sequence[T]) -> list[T]:
     """Return one of the first, one of the second, and so on."""
-    both = [b""] * (2 * len(first))
+    both = [*first, *second]
     both[::2], both[1::2] = first, second
     return both
 

@@ -26,7 +26,7 @@ from cachectl.store.settle import Found, Since, settle
 from cachectl.store.stream import VALUE, Outcomes, Unanswered
 from cachectl.store.told import Told
 from cachectl.store.writer import Writer, Writing
-from cachectl.store.writing import milliseconds, seconds_left
+from cachectl.store.writing import asked, milliseconds, seconds_left
 
 __all__ = ["KEEP", "Keep", "Store"]
 
@@ -132,11 +132,11 @@ class Store(Told):
 
     async def unlink(self, keys: Sequence[bytes]) -> Outcomes:
         """Remove keys, one command a key; a reply is 1 when the key was there and 0 when not."""
-        outcomes = await self.run([(self._removal, key) for key in keys], list(keys))
+        outcomes = await self.run(asked(self._removal, keys), list(keys))
         withheld = [p for p, reply in enumerate(outcomes.replies) if is_withheld(reply)]
         if withheld and not self.removes_with_del:
             left = [keys[place] for place in withheld]
-            instead = await self.run([(DEL, key) for key in left], left)
+            instead = await self.run(asked(DEL, left), left)
             if not any(is_withheld(reply) for reply in instead.replies):
                 self._removal = DEL
                 outcomes.take(instead, withheld)
@@ -144,21 +144,21 @@ class Store(Told):
 
     async def exist(self, keys: Sequence[bytes]) -> Outcomes:
         """Look whether keys are there; a reply is 1 or 0."""
-        return await self.run([(b"EXISTS", key) for key in keys], list(keys))
+        return await self.run(asked(b"EXISTS", keys), list(keys))
 
     async def get_many(self, keys: Sequence[bytes]) -> Outcomes:
         """Read values; a reply is bytes, or None for a key that is not there."""
-        return await self._sent(Sent([(b"GET", key) for key in keys], VALUE), list(keys))
+        return await self._sent(Sent(asked(b"GET", keys), VALUE), list(keys))
 
     async def ttls(self, keys: Sequence[bytes]) -> Outcomes:
         """Look how long keys live; a reply is seconds, None (never expires) or False (not there)."""
-        outcomes = await self.run([(b"PTTL", key) for key in keys], list(keys))
+        outcomes = await self.run(asked(b"PTTL", keys), list(keys))
         outcomes.replies = [seconds_left(r) if isinstance(r, int) else r for r in outcomes.replies]
         return outcomes
 
     async def types(self, keys: Sequence[bytes]) -> Outcomes:
         """Look what keys hold; a reply is a type as text, or None for a key that is not there."""
-        outcomes = await self.run([(b"TYPE", key) for key in keys], list(keys))
+        outcomes = await self.run(asked(b"TYPE", keys), list(keys))
         kinds = [r.decode() if isinstance(r, bytes) else r for r in outcomes.replies]
         outcomes.replies = [None if kind == "none" else kind for kind in kinds]
         return outcomes

@@ -15,7 +15,7 @@ from scripts.benchmarks.ratios import medians
 from scripts.benchmarks.tables import Contest, Goal, comparison, rate
 from tests.servers import ServerProcess
 
-CALLS, WORK = 100_000, 400
+CALLS, WORK = 200_000, 400
 CONCURRENCY = 100
 IDEAL, BARE = "100 calls / 10 ms", "asyncio alone, json.dumps"
 COROUTINES = "coroutines, whole command"
