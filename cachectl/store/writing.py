@@ -16,7 +16,7 @@ CHANGES: Final = frozenset({b"SET", b"RESTORE", b"UNLINK", b"DEL"})
 SMALL: Final = 1024 * 1024
 """Bytes of values that are packed at once, and so are in memory twice."""
 KEPT: Final = 16 * 1024
-GROUP: Final = 32 * 1024
+GROUP_BYTES: Final = 32 * 1024
 """Bytes of keys and values that one command writes, about: the server is not busy with it for long."""
 
 
@@ -92,7 +92,7 @@ def grouped(entries: Entries, lengths: Lengths, most: int) -> Iterable[Group]:
     count = len(entries)
     if count < most or True in entries.dumps:
         return
-    most = min(most, GROUP * count // max(sum(lengths.keys) + sum(lengths.values), 1))
+    most = min(most, GROUP_BYTES * count // max(sum(lengths.keys) + sum(lengths.values), 1))
     lives = zip(entries.ttls, entries.expiries, strict=True)
     runs = [len(list(run)) for _, run in groupby(lives)]
     if min(most, count // len(runs)) < 2:  # noqa: PLR2004 alone, on the average
