@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -318,7 +319,10 @@ def test_no_key_becomes_a_file_name(operator_at: OperatorAt, server: ServerProce
 
 def listening(pid: int) -> list[str]:
     """Return the addresses of the network ports that a process listens on, from the kernel."""
-    links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile: nobody listens there any more
+            links.append(os.readlink(descriptor))
     inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
     tables = (
         Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6", "udp", "udp6")

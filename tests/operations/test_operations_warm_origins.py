@@ -402,7 +402,7 @@ def test_what_an_application_was_asked_for_is_unknown_once_nobody_may_look(
     with Service(answer) as service:
         own = service_origin(service, fills="application", concurrency=20)
         report = warmed(server, source, namespace="q", origin=own, user=user)
-    assert report.computed == 20 == report.written + report.failed + report.unknown
+    assert report.entries == 20 == report.written + report.failed + report.unknown
     assert report.unknown > 0
     assert report.exit_code == 3
 

@@ -288,7 +288,7 @@ def test_a_node_of_no_cluster_yet_is_told(
     error = failure(unix(server), UsageError)
     assert error.exit_code == 2
     assert "cluster" in error.message
-    url, patience = f"redis://127.0.0.1:{port}/0", PATIENT._replace(total=1.0)
+    url, patience = f"redis://127.0.0.1:{port}/0", PATIENT._replace(total=2.0)
     with pytest.raises(UnreachableError, match="serves slots") as caught:  # it may be made yet
         run(url, get, patience)
     assert caught.value.exit_code == 3
