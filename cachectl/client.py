@@ -128,6 +128,7 @@ class CacheClient:
         self._troubles = Troubles(CALM, OTHERWISE_CALM, monotonic)
         self._metrics = Metrics(server.namespaces)
         self._computing: dict[str, asyncio.Task[Any]] = {}
+        self._ended = 0  # computations, of any key
         self._look: asyncio.Task[bool] | None = None
 
     async def __aenter__(self) -> Self:
@@ -285,7 +286,10 @@ class CacheClient:
         Raises `ValueError` for a TTL that is not positive.
         """
         _check_ttl(ttl)
+        ended = self._ended
         value = await self.get(key, _MISSING)
+        if value is _MISSING and self._ended != ended and key not in self._computing:
+            value = await self.get(key, _MISSING)  # it may have been computed since that was sent
         if value is not _MISSING:
             return value
         task = self._computing.get(key)
@@ -313,6 +317,7 @@ class CacheClient:
 
     def _computed(self, key: str, task: asyncio.Task[Any]) -> None:
         del self._computing[key]
+        self._ended += 1
         if not task.cancelled():
             task.exception()  # seen: whoever still waits raises it
 

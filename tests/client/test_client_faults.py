@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from cachectl.config.settings import ClientSettings
 from cachectl.errors import ConfigError
 from tests.client.client_tools import PATIENT, until, until_value
 from tests.conftest import FreshServer
-from tests.plans import delayed, held
+from tests.plans import Chunk, Step, delayed, held
 from tests.proxies import Proxy
 from tests.servers import DEFAULT_VERSION, ReplyError, ServerProcess, free_port
 
@@ -562,3 +562,40 @@ print("well")
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
+
+
+def test_a_miss_that_comes_late_is_not_computed_again(server: ServerProcess) -> None:
+    """Two ask, the answer to one is held back until the value of the other is cached: it is a hit."""
+    late, misses = threading.Event(), list[int]()
+
+    def plan(chunk: Chunk) -> Iterator[Step]:
+        if chunk.direction == "down" and chunk.data == b"$-1\r\n":
+            misses.append(chunk.connection)
+            if len(misses) == 2:
+                yield late
+        yield chunk.data
+
+    computed: list[str] = []
+
+    async def main() -> None:
+        async with CacheClient(proxy.url, settings=PATIENT) as cache:
+
+            async def compute() -> int:
+                computed.append("n:k")
+                await until(both_missed)
+                return 5
+
+            async def both_missed() -> bool:
+                return len(misses) == 2
+
+            first, second = (
+                asyncio.create_task(cache.get_or_compute("n:k", compute)) for _ in range(2)
+            )
+            done, _ = await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+            assert len(done) == 1
+            late.set()
+            assert (await first, await second) == (5, 5)
+
+    with Proxy(server, plan) as proxy:
+        asyncio.run(main())
+    assert computed == ["n:k"]
