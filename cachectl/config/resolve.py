@@ -168,7 +168,9 @@ def unknown(what: str, name: str, known: Iterable[str], settings: Settings) -> U
     """Return the error for a name that the settings do not have, with those there are."""
     from difflib import SequenceMatcher
 
-    shown = "".join(char if char.isprintable() else "?" for char in name[:60])
+    start, url, _ = name.partition("://")
+    text = f"{start}{url}…" if url else name  # a URL in place of a name may hold a password
+    shown = "".join(char if char.isprintable() else "?" for char in text[:60])
     names = sorted(known, key=lambda one: -SequenceMatcher(None, one, name).ratio())
     if settings.path is None:
         msg = f"there is no {what} {shown!r}: no settings file was found"

@@ -68,6 +68,13 @@ def test_an_unknown_profile_lists_those_there_are_nearest_first(write: Write, sa
     assert caught.value.message.startswith("cachectl.yaml:2: ") is (said_by == "default_profile")
 
 
+def test_a_url_in_place_of_a_profile_shows_no_password(write: Write) -> None:
+    for settings in (load(write(FILE), {}), None):
+        with pytest.raises(UsageError, match="there is no profile 'redis://…'") as caught:
+            resolve(settings, profile="redis://:c4n4ry@h/0", env={})
+        assert "c4n4ry" not in f"{caught.value.message} {caught.value.hint}"
+
+
 def test_a_profile_without_a_file_and_the_empty_name_are_unknown(write: Write) -> None:
     with pytest.raises(UsageError, match="no settings file was found"):
         resolve(None, profile="prod", env={})
