@@ -237,8 +237,9 @@ class Reader:
             hint = "write ${NAME} or ${NAME:-default}; a literal '${' is written '$${'"
             self._wrong(path, "a '${' is not followed by a name and '}'", hint)
         elif unset:
-            hint = f"set it, or give a default: ${{{unset[0]}:-…}}"
-            self._wrong(path, f"${{{unset[0]}}} is not set", hint, "late")
+            name = dotted((unset[0],))
+            hint = f"set it, or give a default: ${{{name}:-…}}"
+            self._wrong(path, f"${{{name}}} is not set", hint, "late")
             self.problems[-1] = self.problems[-1]._replace(unset=True)
         return filled
 

@@ -264,6 +264,7 @@ P = "profiles:\n  p:\n    url: redis://h\n    "
         ("health: {latency: {warning: 2s}}", "health.latency: is critical before it warns"),
         ("health: {hit_rate: {critical: 60%}}", "health.hit_rate: is critical before it warns"),
         ("default_profile: ${NO}", "1: default_profile: ${NO} is not set (set it, or give a"),
+        (f"default_profile: ${{{'N' * 500}}}", "1: default_profile: ${" + "N" * 119 + "…} is not"),
         ("default_profile: ${NO", "default_profile: a '${' is not followed by a name and '}'"),
         ("default_profile: ${}", "default_profile: a '${' is not followed by a name and '}'"),
         ("default_profile: '${A:-${B}}'", "default_profile: a '${' is not followed by a name"),
