@@ -143,7 +143,7 @@ class Proxy:
         while data:
             size = max(int(self.rate / 10), 1) if self.rate else len(data)
             part, data = data[:size], data[size:]
+            self.bytes[way] += len(part)  # before: whoever has received it finds it counted
             writer.write(part)
             await writer.drain()
-            self.bytes[way] += len(part)
             await asyncio.sleep(len(part) / self.rate if self.rate else 0)

@@ -230,7 +230,6 @@ def test_what_a_cut_leaves_unanswered_is_sent_again_alone(server: ServerProcess)
 
         async def work(store: Store) -> list[Any]:
             await store.ping()
-            await asyncio.sleep(0.05)  # the proxy counts after it has delivered
             proxy.plan = held(threading.Event(), after=proxy.bytes["down"] + 3 * len(b":1\r\n"))
             task = asyncio.ensure_future(write(store, *batches))
             await until(lambda: server.raw("GET", "k0") == b"2-0")
@@ -261,7 +260,6 @@ def test_cancelled_it_says_of_each_entry_what_became_of_it(
         async def work(store: Store) -> None:
             store.pace = Pace(FULL)
             await store.ping()
-            await asyncio.sleep(0.05)  # the proxy counts after it has delivered
             proxy.plan = held(
                 threading.Event(), after=proxy.bytes["down"] + answers * len(b":1\r\n")
             )
@@ -294,7 +292,6 @@ def test_what_was_refused_together_and_not_sent_alone_is_unsent(server: ServerPr
         async def work(store: Store) -> None:
             store.pace = Pace(FULL)
             await store.get(b"k")
-            await asyncio.sleep(0.05)  # the proxy counts after it has delivered
             proxy.plan = held(threading.Event(), after=proxy.bytes["down"] + len(replies))
             async with store.writer() as writer:
                 await writer.send(writing)

@@ -194,7 +194,9 @@ def test_cancelled_in_the_middle_it_says_what_was_sent_and_answered(
         async def work(store: Store) -> None:
             store.pace = Pace(sizes)
             await store.ping()
-            proxy.plan = held(threading.Event(), after=await offset() + answers * len(b"+OK\r\n"))
+            proxy.plan = held(
+                threading.Event(), after=proxy.bytes["down"] + answers * len(b"+OK\r\n")
+            )
             async with store.writer() as writer:
                 task = asyncio.ensure_future(all_settled(writer, batches))
                 steps = [i + j for i in range(0, 2000, 250) for j in (100, 200, 250)]
@@ -210,10 +212,6 @@ def test_cancelled_in_the_middle_it_says_what_was_sent_and_answered(
             proxy.plan = passes
             proxy.cut()
             await every_slot_is_there(store, 2)
-
-        async def offset() -> int:
-            await asyncio.sleep(0.05)  # the proxy counts after it has delivered
-            return proxy.bytes["down"]
 
         run(proxy, work, pool_size=2)
 
