@@ -5,10 +5,9 @@ Source: the specification of Redis Cluster; Valkey's is the same.
 
 import asyncio
 from binascii import crc_hqx
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
-from itertools import compress, repeat
-from operator import is_
+from itertools import repeat
 from typing import Any, Final, NamedTuple, Self
 
 from redis.crc import key_slot
@@ -144,12 +143,10 @@ class Cluster:
         # a load asks this for each entry: the common key has no hash tag to look for
         tagged = b"{" in b"".join(keys)
         slots = map(key_slot, keys) if tagged else map(crc_hqx, keys, repeat(0))
-        nodes = list(map(self._pools.__getitem__, slots))
-        every = range(len(keys))
-        return [
-            (pool, list(compress(every, map(partial(is_, pool), nodes))))
-            for pool in dict.fromkeys(nodes)
-        ]
+        places = defaultdict[Pool, list[int]](list)
+        for place, pool in enumerate(map(self._pools.__getitem__, slots)):
+            places[pool].append(place)
+        return list(places.items())
 
     def follow(self, redirect: RedirectError) -> Pool:
         """Return the node that a node refers to; MOVED is for good, ASK for once."""

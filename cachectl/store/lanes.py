@@ -25,19 +25,18 @@ T = TypeVar("T")
 class Sent:
     """Commands for any nodes that belong together; `outcomes` are by their place here.
 
-    `node` is where all of them went, `nodes`, unless that is empty, where each did. With `last_wins`,
-    their keys, the last write of each key must stand whatever is sent again.
+    `went` tells which node the commands at which places went to, a later one in place of an earlier.
+    With `last_wins`, their keys, the last write of each key must stand whatever is sent again.
     """
 
     __slots__ = (
         "command_keys",
         "commands",
         "last_wins",
-        "node",
-        "nodes",
         "outcomes",
         "parts",
         "reply_size",
+        "went",
     )
 
     def __init__(self, commands: Sequence[Command], reply_size: float = 1.0) -> None:
@@ -48,27 +47,34 @@ class Sent:
         self.last_wins: Sequence[bytes] | None = None
         self.outcomes = Outcomes(len(commands))
         self.parts: list[tuple[Work, list[int]]] = []
-        self.node = ""
-        self.nodes: list[str] = []
+        self.went: list[tuple[str, Sequence[int]]] = []
 
     def together(self, most: int) -> Iterable[Group]:  # noqa: ARG002 for those that can
         """Return all commands in groups of at most so many; nothing where they cannot be grouped."""
         return ()
 
     def goes_to(self, node: str, places: Sequence[int]) -> None:
-        """Note which node the commands at some places go to."""
-        if len(places) == len(self.commands):
-            self.node = node
-            return
-        self.nodes = self.nodes or [self.node] * len(self.commands)
-        for place in places:
-            self.nodes[place] = node
+        """Note which node the commands at some places go to, whichever they went to before."""
+        self.went.append((node, places))
 
     def by_node(self, done: Iterable[bool] | None = None) -> Mapping[str, int]:
         """Return how many of the commands went to which node, or how many of those that are `done`."""
-        if self.nodes:
-            return Counter(self.nodes if done is None else compress(self.nodes, done))
-        return {self.node: len(self.commands) if done is None else sum(done)}
+        if done is None:
+            counts = Counter[str]()
+            for node, places in self.went:
+                counts[node] += len(places)
+            if counts.total() == len(self.commands):  # none has gone twice, as nearly always
+                return counts
+        nodes = self.nodes()
+        return Counter(nodes if done is None else compress(nodes, done))
+
+    def nodes(self) -> list[str]:
+        """Return where each of the commands went; one that was never sent went nowhere."""
+        nodes = [""] * len(self.commands)
+        for node, places in self.went:
+            for place in places:
+                nodes[place] = node
+        return nodes
 
     def so_far(self) -> Outcomes:
         """Return the outcomes as they are by now: of work that is cut short, this is all there is."""

@@ -47,10 +47,10 @@ class Reading(Sent):
 
     def sources(self, keys: Sequence[bytes]) -> Mapping[str, int]:
         """Return how many of these keys were read from which node."""
-        if not self.nodes:
-            return {self.node: len(keys)}
-        nodes = dict(zip(self.keys, self.nodes[::2], strict=True))
-        return Counter(nodes[key] for key in keys)
+        if len(self.went) == 1:
+            return {self.went[0][0]: len(keys)}
+        nodes = dict(zip(self.keys, self.nodes()[::2], strict=True))
+        return Counter(map(nodes.__getitem__, keys))
 
     def torn(self, place: int) -> bool:
         """Whether one was asked again of the value and the life of a key: they may be of two values."""

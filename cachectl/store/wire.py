@@ -203,9 +203,10 @@ class Wire:
         """Write in steps, so that a slow line that moves is not taken for silence."""
         view = memoryview(data)
         for start in range(0, len(view), STEP):
+            if start:
+                _bear(timeout, silence)
             self._writer.write(view[start : start + STEP])
             await self._writer.drain()
-            _bear(timeout, silence)
 
     async def _reply(self, timeout: asyncio.Timeout, silence: float, limit: int | None) -> Any:
         reply = self._parser.gets()

@@ -120,20 +120,24 @@ def _packed(*words: bytes) -> bytes:
 
 def _commands(entries: Entries, lengths: Lengths, *, only_missing: bool) -> list[Command]:
     """Return the commands; those of a small batch are packed at once, by columns."""
-    if sum(lengths.values) > SMALL or True in entries.dumps:
+    if not len(entries) or sum(lengths.values) > SMALL or True in entries.dumps:
         return [write_command(entry, only_missing=only_missing) for entry in entries]
-    tails = map(_tail, entries.ttls, entries.expiries, repeat(only_missing))
-    packed = zip(map(bulk_head, lengths.keys), map(bulk_head, lengths.values), strict=True)
-    return [
-        b"".join((head, key_length, key, length, value, tail))
-        for key, value, (head, tail), (key_length, length) in zip(
-            entries.keys, entries.values, tails, packed, strict=True
-        )
-    ]
+    heads: Sequence[bytes]
+    tails: Sequence[bytes]
+    lives = set(zip(entries.ttls, entries.expiries, strict=True))
+    if len(lives) == 1:  # as in most files
+        head, tail = _ends(*lives.pop(), only_missing)
+        heads, tails = [head] * len(entries), [tail] * len(entries)
+    else:
+        ends = map(_ends, entries.ttls, entries.expiries, repeat(only_missing))
+        heads, tails = zip(*ends, strict=True)
+    key_lengths, value_lengths = map(bulk_head, lengths.keys), map(bulk_head, lengths.values)
+    columns = heads, key_lengths, entries.keys, value_lengths, entries.values, tails
+    return list(map(b"".join, zip(*columns, strict=True)))
 
 
 @lru_cache(maxsize=1024)  # the entries of a file share their TTL, mostly
-def _tail(
+def _ends(
     ttl: float | Unset | None,
     expires_at: float | None,
     only_missing: bool,  # noqa: FBT001 for the cache
