@@ -12,7 +12,7 @@ from scripts.benchmarks import data
 from scripts.benchmarks.processes import FULL, Place, cachectl, redis_cli
 from scripts.benchmarks.ratios import medians
 from scripts.benchmarks.tables import Contest, Goal, comparison, rate
-from tests.servers import ServerProcess
+from tests.servers import DEFAULT_VERSION, ServerProcess
 
 PIPE = "redis-cli --pipe"
 LINES, GZIP, CSV = "JSON Lines", "gzip", "CSV"
@@ -47,9 +47,11 @@ def bench(runs: int = 5, entries: int = 1_000_000) -> Iterator[str]:
     yield from comparison(CONTESTS, found, rate)
 
 
-def warm(place: Place, load: data.Load, source: Path, *options: str) -> float:
+def warm(
+    place: Place, load: data.Load, source: Path, *options: str, version: str = DEFAULT_VERSION
+) -> float:
     """Return the entries a second of `cachectl warm` into an empty server."""
-    with ServerProcess(tcp=True) as server:
+    with ServerProcess(tcp=True, version=version) as server:
         done = place.run(cachectl(server, "warm", source, *options))
         data.check_loaded(server, load)
     return load.count / done.seconds
