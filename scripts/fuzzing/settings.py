@@ -136,4 +136,7 @@ def _show(settings: Settings) -> None:
         try:
             describe(settings, resolve(settings, profile=name, env=_ENV), _ENV)
         except ConfigError as error:
-            hidden(error.message, error.hint)
+            # a name is shown, whatever damage has put into it; a URL in place of one is not
+            named = name or settings.default_profile or ""
+            if "://" in named or not shows(named):
+                hidden(error.message, error.hint)
