@@ -230,9 +230,13 @@ def delete_command(
         if session.as_json:
             as_json.show(as_json.delete(report))
         else:
-            unknown = f", {report.unknown} unknown" if report.unknown else ""
-            unsent = f", {report.unsent} not asked for" if report.unsent else ""
-            out.lines([f"deleted {report.deleted}, missing {report.missing}{unknown}{unsent}"])
+            others = {
+                "failed": report.failed,
+                "unknown": report.unknown,
+                "not asked for": report.unsent,
+            }
+            told = "".join(f", {count} {what}" for what, count in others.items() if count)
+            out.lines([f"deleted {report.deleted}, missing {report.missing}{told}"])
     for line in text.problems(report.errors, report.failed):
         session.say(line)
     if report.error is not None:

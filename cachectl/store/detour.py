@@ -66,13 +66,14 @@ class Detour:
         self._work = Work(commands, written, size)
         return self._work
 
-    def enter(self, node: str) -> None:
+    def enter(self) -> None:
         """Enter what became of it, and at which node, where it came from."""
-        outcomes, at = self._work.enter(), -1
+        work = self._work
+        outcomes, at = work.enter(), -1
         for sent, place, redirect in self._strays:
             at += 2 if redirect is not None and redirect.asks else 1
             sent.outcomes.replies[place] = outcomes.replies[at]
-            sent.goes_to(node, [place])
+            sent.goes_to(work.elsewhere.get(at, work.where), [place])
             if at in outcomes.resent:
                 sent.outcomes.resent.add(place)
             sent.outcomes.error = sent.outcomes.error or outcomes.error

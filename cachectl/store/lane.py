@@ -139,10 +139,12 @@ class _Joined:
         self.replies = [reply for work in works for reply in work.enter().replies]
         self.resent: set[int] = set()
         self.error: CachectlError | None = None
+        self._answered: dict[int, str] = {}
         self._keys = [key for work in works for key in work.last_wins]
 
     def take(self, places: Sequence[int], work: Work) -> None:
         """Enter what sending the commands at `places` brought, finished or not."""
+        self._answered |= dict.fromkeys(places[: len(work.replies)], work.where)
         overtaking = {self._keys[place] for place in places[: work.sent]} - {None}
         for place in places[work.sent :] if overtaking else ():
             if self._keys[place] in overtaking and not _is_open(self.replies[place]):
@@ -180,6 +182,8 @@ class _Joined:
             work.outcomes.replies = self.replies[start:end]
             work.outcomes.resent = {p - start for p in self.resent if start <= p < end}
             work.outcomes.error = self.error
+            answered = self._answered.items()
+            work.elsewhere = {p - start: at for p, at in answered if start <= p < end}
             work.sent, work.replies = 0, []  # what there is to tell stands in the outcomes now
             start = end
 

@@ -54,7 +54,7 @@ class Sent:
         return ()
 
     def goes_to(self, node: str, places: Sequence[int]) -> None:
-        """Note which node the commands at some places go to, whichever they went to before."""
+        """Note which node the commands at some places went to, in place of any before."""
         self.went.append((node, places))
 
     def by_node(self, done: Iterable[bool] | None = None) -> Mapping[str, int]:
@@ -80,6 +80,7 @@ class Sent:
         """Return the outcomes as they are by now: of work that is cut short, this is all there is."""
         for work, places in self.parts:
             self.outcomes.take(work.enter(), places)
+            self._note(work, places)
         leave_off(self.outcomes)
         return self.outcomes
 
@@ -88,9 +89,17 @@ class Sent:
         parts, self.parts = self.parts, []
         if len(parts) == 1:
             self.outcomes = parts[0][0].outcomes
-            return
+        else:
+            for work, places in parts:
+                self.outcomes.take(work.outcomes, places)
         for work, places in parts:
-            self.outcomes.take(work.outcomes, places)
+            self._note(work, places)
+
+    def _note(self, work: Work, places: Sequence[int]) -> None:
+        """Note the servers of a part: an heir may have taken the place of the first one."""
+        self.goes_to(work.where, places)
+        for place, server in work.elsewhere.items():
+            self.goes_to(server, [places[place]])
 
 
 def _at(items: Sequence[T], places: Iterable[int]) -> list[T]:
@@ -138,7 +147,6 @@ class Lanes:
         works = []
         for node, places in topology.split(keys):
             whole = len(places) == len(keys)
-            sent.goes_to(node.connector.where, places)
             commands = sent.commands if whole else _at(sent.commands[:], places)
             written = keys if whole else _at(keys, places)
             works.append((node, Work(commands, written if last_wins else None, sent.reply_size)))
@@ -193,7 +201,7 @@ class Lanes:
                     await lane.send(detour.work())
                     await lane.land()
                 finally:
-                    detour.enter(node.connector.where)
+                    detour.enter()
 
     def leave(self) -> None:
         """Give all connections back."""

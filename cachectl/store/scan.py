@@ -119,6 +119,8 @@ async def _round(
         began_on, layout = await standings(wires, tries), topology.layout
         yield Page([], [], anew=True)
         cycles += (_Cycle(wire, tries, pace, walk) for wire in wires)
+        # who may not scan one of them changes nothing on the others
+        unbroken(await asyncio.gather(*(cycle.begin() for cycle in cycles), return_exceptions=True))
         async with aclosing(abreast([cycle.pages for cycle in cycles])) as found:
             async for page in found:
                 yield page
@@ -189,17 +191,24 @@ class _Cycle:
         self._walk = walk
         self._asked: deque[_Asked] = deque()
         self._ready: deque[Page] = deque()
+        self._first: tuple[bytes, list[bytes]] | None = None
         self.rejection: CachectlError | None = None
+
+    async def begin(self) -> None:
+        """Find the first page; raises what SCAN raises."""
+        await self._send(None, self._scan(b"0"), 1)
+        self._first = await self._receive()
 
     async def pages(self) -> AsyncGenerator[Page, None]:
         """Yield the pages to the end of the cycle, or of the going."""
-        await self._send(None, self._scan(b"0"), 1)
-        while self._asked:
-            found = await self._receive()
+        found, self._first = self._first, None
+        while found is not None or self._asked:
+            found = found or await self._receive()
             while self._pace.limited and self._ready:  # told before a pause in which work may end
                 yield self._ready.popleft()
             if found is not None and self._walk.going():
                 await self._ask(*found)
+            found = None
             while self._ready:  # while these are looked at, the server is at the next
                 yield self._ready.popleft()
             if self.rejection is not None:  # "not now": only another cycle meets these keys again

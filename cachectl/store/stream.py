@@ -88,9 +88,21 @@ class Work:
     With `last_wins`, the keys, the last write of each key must stand whatever is sent again; None for
     a command that writes none.
     `reply_size` is how many bytes a reply is taken for until the first ones have come.
+    `where` is the server that they were sent to, `elsewhere` names for the places of those that were
+    sent again the one that has answered.
     """
 
-    __slots__ = ("commands", "groups", "last_wins", "outcomes", "replies", "reply_size", "sent")
+    __slots__ = (
+        "commands",
+        "elsewhere",
+        "groups",
+        "last_wins",
+        "outcomes",
+        "replies",
+        "reply_size",
+        "sent",
+        "where",
+    )
 
     def __init__(
         self,
@@ -106,6 +118,8 @@ class Work:
         self.sent = 0
         self.replies: list[Any] = []
         self.outcomes = Outcomes(len(commands))
+        self.where = ""
+        self.elsewhere: dict[int, str] = {}
 
     def pack(self, most: int) -> Packed:
         """Return what to send next: at most so many commands, or a group."""
@@ -173,6 +187,7 @@ class Flight:
         if bool(work.groups) is not bool(self._groups):
             await self.land()  # so that each reply is a group's, or none is
         self._works.append(work)
+        work.where = self._wire.where
         self._reply_size = max(self._reply_size, work.reply_size)
         while work.sent < len(work.commands):
             first = bool(work.groups) and not self._grouped

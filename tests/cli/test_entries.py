@@ -155,6 +155,15 @@ def test_delete_counts_and_is_0_if_any_existed(on: Run, server: ServerProcess):
     assert on("delete", "a").text == "deleted 0, missing 1\n"
 
 
+def test_what_delete_counts_adds_up_to_the_keys(run: Run, server: ServerProcess):
+    """Also as text: what was refused is neither there nor not."""
+    server.raw("MSET", "a:1", "1", "b:1", "1")
+    server.raw("ACL", "SETUSER", "u", "on", "nopass", "~a:*", "+@all")
+    at = ("-u", server.url.replace("://", "://u:x@"))
+    result = run(*at, "delete", "a:1", "a:2", "b:1", "b:2")
+    assert (result.code, result.text) == (1, "deleted 1, missing 1, 2 failed\n")
+
+
 def test_get_as_json_gives_the_text_as_it_is_stored(on: Run, server: ServerProcess):
     """Parsed and written again, numbers and repeated fields would come out as others."""
     stored = '{"a": 1, "a": 12345678901234567890.5, "b": -0, "c": 1e-400, "d": 1.0}'

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.clusters import Cluster
 from tests.conftest import FreshServer
 from tests.faults.conftest import OperatorAt
 from tests.faults.faulting import (
@@ -20,6 +21,7 @@ from tests.faults.faulting import (
     refusals,
     value,
 )
+from tests.faults.shifting import operator_of
 from tests.servers import ServerProcess
 
 THREE = {b"n:0", b"n:1", b"n:2"}
@@ -224,6 +226,21 @@ def test_a_flush_is_refused_before_anything(
     assert server.raw("DBSIZE") == 3000
     assert not {"keys", "del", "unlink", "flushdb", "eval"} & executed(server).keys()
     assert ended.warnings == []
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("pace", ["gentle", "full"])
+def test_one_node_that_may_not_be_scanned(
+    operator_at: OperatorAt, cluster: Cluster, place: int, pace: str
+):
+    """Nothing is removed on the others, and nothing of them listed."""
+    cluster.fill("n:", 3000)
+    cluster.primaries()[place].raw("ACL", "SETUSER", USER, "-scan")
+    operator = operator_of(operator_at, cluster)
+    for words in (("flush", "n", "--yes", "--pace", pace), ("scan", "n", "--pace", pace)):
+        ended = operator.ran(*words)
+        assert (ended.code, ended.out, ended.error["code"]) == (4, b"", "denied"), words
+    assert cluster.dbsize() == 3000
 
 
 def renamed(

@@ -176,6 +176,8 @@ def test_a_warm_tells_what_may_be_lost(scene: Scene) -> None:
     for prefix, run in runs.items():
         feed(run, prefix, range(COUNT // 2))
     until(lambda: len(keys_of(group, "[wv]:")) == COUNT)
+    old = owner(group, KEY)
+    there_before = len(keys_of(old, "v:"))
     scene.replace()
     for prefix, run in runs.items():
         feed(run, prefix, range(COUNT // 2, COUNT))
@@ -192,6 +194,14 @@ def test_a_warm_tells_what_may_be_lost(scene: Scene) -> None:
         assert any(error.get("message", "").startswith(REPLACED) for error in told), told
         stand = values_of(group, f"{prefix}:")
         assert stand.items() <= {f"{prefix}:{i}".encode(): value(i) for i in range(COUNT)}.items()
+    rows = {row["node"]: row["keys"] for row in ended["v"].report["nodes"]}
+    assert sum(rows.values()) == COUNT
+    if scene.case.replace is kill:
+        # what came after it went to its heir, whoever it was sent to at first
+        heir = owner(group, KEY)
+        late = {f"v:{i}".encode() for i in range(COUNT // 2, COUNT)} & keys_of(heir, "v:")
+        assert rows[old.url] == there_before
+        assert rows[heir.url] == len(late)
     assert ended["w"].code == 3
     there = len(keys_of(group, "v:")) / COUNT
     assert ended["v"].report["hit_rate"]["after"] == pytest.approx(there)

@@ -355,7 +355,7 @@ def test_what_was_rejected_on_a_detour_does_not_overtake(server: ServerProcess) 
             lane = Lane(store._topology.node_for(b"k"), Tries(PATIENT), Pace())
             await lane.send(detour.work())
             await lane.land()
-            detour.enter("")
+            detour.enter()
 
         run(proxy, work)
     assert sent.outcomes.replies == [b"OK", b"OK"]
