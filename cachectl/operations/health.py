@@ -31,8 +31,9 @@ async def health(
     and a moment.
     Raises `UsageError` and `ConfigError` for settings that no server can be asked with.
     """
+    end = asyncio.get_running_loop().time() + timeout + interval + MOMENT
     try:
-        async with asyncio.timeout(timeout + interval + MOMENT):
+        async with asyncio.timeout_at(end):
             first = await store.vitals()
             start = perf_counter()
             await asyncio.sleep(interval)
@@ -44,8 +45,17 @@ async def health(
         silence = SilenceError(f"the server stopped answering within {timeout + interval:g}s")
         return HealthReport((_unreachable(silence),))
     except CachectlError as error:
-        return HealthReport((_unreachable(error, await store.taking_over()),))
+        return HealthReport((_unreachable(error, await _heir(store, end)),))
     return _judged(first, second, perf_counter() - start, thresholds)
+
+
+async def _heir(store: Store, end: float) -> str | None:
+    """Return who is about to take over, as far as that is told in time: the Sentinels may be silent."""
+    try:
+        async with asyncio.timeout_at(end):
+            return await store.taking_over()
+    except TimeoutError:
+        return None
 
 
 def _judged(

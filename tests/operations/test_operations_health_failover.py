@@ -54,6 +54,25 @@ def test_a_primary_that_its_sentinels_take_for_down(sentinels: SentinelTrio) -> 
     assert is_ok(reachable(url, is_ok)[-1])
 
 
+def test_sentinels_that_are_silent_are_not_waited_for_twice(sentinels: SentinelTrio) -> None:
+    """They cannot say where the primary is, nor who is to take over: critical within the time."""
+
+    async def ask(store: Store) -> HealthReport:
+        return await health(store, DEFAULT_HEALTH, interval=0.05, timeout=1.0)
+
+    for sentinel in sentinels.sentinels:
+        sentinel.sigstop()
+    try:
+        start = monotonic()
+        report = run(f"redis+sentinel://{','.join(sentinels.nodes)}/{SERVICE}", ask, timeout=1.0)
+        assert monotonic() - start < 1.8
+    finally:
+        for sentinel in sentinels.sentinels:
+            sentinel.sigcont()
+    (check,) = report.checks
+    assert (check.name, check.status) == ("reachable", "critical")
+
+
 def test_a_primary_of_a_cluster_that_the_others_do_not_reach(cluster: Cluster) -> None:
     """Its replica is to take over; once it has, all is well."""
     first, seed, _ = cluster.primaries()
