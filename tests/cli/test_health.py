@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.cli.conftest import Run
+from tests.clusters import Cluster
 from tests.servers import ServerProcess
 
 CHECKS = [
@@ -82,6 +83,19 @@ def test_what_the_server_denies_is_skipped(run: Run, server: ServerProcess):
     assert found["memory"] == found["latency"] == "denied"
     headline = run("-u", url, "health", "--interval", "50ms").text.splitlines()[0]
     assert headline == f"OK {server.url} (8 checks denied)"
+
+
+def test_a_node_that_tells_nothing_is_not_taken_for_a_good_one(run: Run, cluster: Cluster):
+    """The others are; what could not be looked at there stands in the first line, and in its own."""
+    first, *others = cluster.primaries()
+    for node in cluster.primaries():
+        node.raw("ACL", "SETUSER", "u", "on", "nopass", "+@all", "~*")
+    first.raw("ACL", "SETUSER", "u", "-info", "-ping")
+    url = first.url.replace("://", "://u:x@")
+    lines = run("-u", url, "health", "--interval", "50ms").text.splitlines()
+    assert lines[0] == f"OK {first.url} (8 checks denied)"
+    assert f"  ok       {first.url} (8 checks denied)" in lines
+    assert all(f"  ok       {node.url}" in lines for node in others)
 
 
 def test_wait_ends_when_the_time_is_over(run: Run):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cachectl.reports.entries import KeyInfo
     from cachectl.reports.export import ExportReport
     from cachectl.reports.flush import FlushReport
-    from cachectl.reports.health import HealthReport
+    from cachectl.reports.health import Check, HealthReport
     from cachectl.reports.plan import Asked
     from cachectl.reports.stats import StatsReport
     from cachectl.reports.warm import HitRate, WarmReport
@@ -325,11 +325,19 @@ def health(report: "HealthReport", server: str) -> "Iterator[str]":
     worst = [check for check in report.checks if check.status in {"critical", "warning"}]
     worst.sort(key=lambda check: check.status)
     reason = f": {safe(worst[0].name)}, {safe(worst[0].message)}" if worst else ""
-    denied = sum(check.message == "denied" for check in report.checks)
-    blind = f" ({denied} checks denied)" if denied else ""
-    yield f"{report.status.upper()} {server}{reason}{blind}"
+    of_nodes = [check for node in report.nodes for check in node.checks]
+    names = {check.name for check in of_nodes}
+    made = [*of_nodes, *(check for check in report.checks if check.name not in names)]
+    yield f"{report.status.upper()} {server}{reason}{_denied(made)}"
     for check in report.checks:
         yield f"  {check.status:<8} {check.name:<11} {safe(check.message)}"
     for node in report.nodes if len(report.nodes) > 1 else ():
         bad = [check.name for check in node.checks if check.status in {"critical", "warning"}]
-        yield f"  {node.status:<8} {safe(node.node)}" + (f": {', '.join(bad)}" if bad else "")
+        what = f": {', '.join(bad)}" if bad else ""
+        yield f"  {node.status:<8} {safe(node.node)}{what}{_denied(node.checks)}"
+
+
+def _denied(checks: "Sequence[Check]") -> str:
+    """Return how many checks could not be made: what is ok without them is ok as far as is known."""
+    count = sum(check.message == "denied" for check in checks)
+    return f" ({count} checks denied)" if count else ""
