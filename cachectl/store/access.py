@@ -9,6 +9,7 @@ from contextlib import suppress
 from cachectl.config.secrets import Credentials, read
 from cachectl.config.settings import Server, Tls
 from cachectl.errors import ConfigError
+from cachectl.values import safe
 
 
 class Access:
@@ -83,18 +84,28 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except (OSError, ssl.SSLError) as error:
-        msg = f"tls.ca_file cannot be used: {_reason(error)}"
+        msg = f"tls.ca_file cannot be used: {safe(str(tls.ca_file))}: {_reason(error)}"
         raise ConfigError(msg, "it wants certificates in PEM form") from None
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.cert_file:
-        try:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-        except (OSError, ssl.SSLError) as error:
-            msg = f"tls.cert_file and tls.key_file cannot be used: {_reason(error)}"
-            raise ConfigError(msg, "they want a certificate and its key in PEM form") from None
+        _prove_by(context, tls.cert_file, tls.key_file)
     return context
+
+
+def _prove_by(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
+    """Load a certificate of ours; raise `ConfigError`."""
+    try:
+        # without the third, a key with a pass phrase would ask for it at the terminal
+        context.load_cert_chain(cert_file, key_file, lambda: b"")
+    except (OSError, ssl.SSLError) as error:
+        which = "tls.cert_file" if key_file is None else "tls.cert_file and tls.key_file"
+        files = ", ".join(safe(file) for file in (cert_file, key_file) if file is not None)
+        msg = f"{which} cannot be used: {files}: {_reason(error)}"
+        beside = ", or tls.key_file beside it" if key_file is None else ""
+        hint = f"a certificate and its key without a pass phrase are wanted, in PEM form{beside}"
+        raise ConfigError(msg, hint) from None
 
 
 def _reason(error: OSError) -> str:

@@ -130,9 +130,12 @@ def not_let_in(where: str) -> errors.LoginError:
 
 def hung_up(where: str) -> errors.LostError:
     """Return the error for a connection that was closed before the server had greeted."""
+    tls = where.startswith("rediss")
     return errors.LostError(
         f"{where} closed the connection while greeting",
-        "is it the right port? A TLS port wants rediss://",
+        "does it want a certificate of yours (tls.cert_file, tls.key_file)? Is it the right port?"
+        if tls
+        else "is it the right port? A TLS port wants rediss://",
     )
 
 

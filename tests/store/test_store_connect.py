@@ -12,6 +12,12 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from cachectl.config.secrets import Credentials, Secret
 from cachectl.config.settings import Tls
@@ -329,6 +335,38 @@ def test_tls_with_another_authority(
     with Proxy(server, tls=certificates.server_context()) as proxy:
         assert run(proxy, get) == b"1"
         failure(proxy, TlsError, tls=Tls(ca_file=str(other.ca_file)))
+
+
+def test_tls_files_that_cannot_be_used_are_named(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    """Also where a certificate stands alone, or its key wants a pass phrase: nobody is asked for it."""
+    none, cert = str(tmp_path / "none.pem"), str(certificates.client_cert_file)
+    key = load_pem_private_key(certificates.client_key_file.read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    way = BestAvailableEncryption(b"pass phrase")
+    locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, way))
+    alone = "or tls.key_file beside it"
+    for tls, files, hint in (
+        (Tls(ca_file=none), none, "PEM"),
+        (Tls(cert_file=none), none, alone),
+        (Tls(cert_file=cert), cert, alone),
+        (Tls(cert_file=cert, key_file=none), f"{cert}, {none}", "its key"),
+        (Tls(cert_file=cert, key_file=str(locked)), f"{cert}, {locked}", "without a pass phrase"),
+    ):
+        error = failure("rediss://localhost:1/0", ConfigError, tls=tls)
+        assert f"cannot be used: {files}: " in error.message
+        assert hint in (error.hint or "")
+
+
+def test_a_server_that_wants_a_certificate_of_ours(
+    server: ServerProcess, certificates: Certificates
+) -> None:
+    """It hangs up on whoever shows none; that the port is a wrong one is not the first guess."""
+    ca_file = str(certificates.ca_file)
+    with Proxy(server, tls=certificates.server_context(client_certificate=True)) as proxy:
+        error = failure(proxy, UnreachableError, tls=Tls(ca_file=ca_file))
+        assert "tls.cert_file" in (error.hint or "") + error.message
 
 
 def test_tls_with_another_name(server: ServerProcess, tmp_path: Path) -> None:
