@@ -82,7 +82,9 @@ def _run(
     from cachectl.operations.export import export
 
     def warn() -> None:
-        session.warn("the server was lost, the export begins again: keys may come twice")
+        session.warn(
+            "the server was lost, or slots moved: the export begins again, keys may come twice"
+        )
 
     async def run(store: "Store", stop: "Stop") -> "ExportReport":
         with progress(session) if watched else nullcontext(lambda _: None) as observe:

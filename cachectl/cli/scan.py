@@ -57,7 +57,9 @@ def scan_command(
 async def _show_pages(session: Session, pages: AsyncIterator[Any], *, nul: bool) -> None:
     async for page in pages:
         if page.anew:
-            session.warn("the server was lost, the listing begins again: keys may come twice")
+            session.warn(
+                "the server was lost, or slots moved: the listing begins again, keys may come twice"
+            )
         if nul and not session.as_json:
             out.write(b"".join(key + b"\0" for key in page.keys))
             continue

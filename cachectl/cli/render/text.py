@@ -264,7 +264,7 @@ def stats(report: "StatsReport", server: str) -> "Iterator[str]":
         yield f"  {node.keys:>10} keys, {held} on {node.node}"
     yield from _held_back(report)
     if report.passes > 1:
-        yield f"  walks {report.passes}: the server was lost, only the last one counts"
+        yield f"  walks {report.passes}: the server was lost, or slots moved: only the last one counts"
     if report.stopped:
         yield f"  stopped {report.stopped}: only what was met until then is counted"
     if report.error is not None:
