@@ -83,7 +83,7 @@ def _run(
 
     def warn() -> None:
         session.warn(
-            "the server was lost, or slots moved: the export begins again, keys may come twice"
+            "the server was lost, or slots moved, the export begins again: keys may come twice"
         )
 
     async def run(store: "Store", stop: "Stop") -> "ExportReport":

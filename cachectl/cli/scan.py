@@ -58,7 +58,7 @@ async def _show_pages(session: Session, pages: AsyncIterator[Any], *, nul: bool)
     async for page in pages:
         if page.anew:
             session.warn(
-                "the server was lost, or slots moved: the listing begins again, keys may come twice"
+                "the server was lost, or slots moved, the listing begins again: keys may come twice"
             )
         if nul and not session.as_json:
             out.write(b"".join(key + b"\0" for key in page.keys))

@@ -341,5 +341,8 @@ def test_a_restart_is_told_on_stderr(
     monkeypatch.setattr(room._Export, "_finish", late)
     result = on("export", "n")
     assert (result.code, len(result.lines)) == (0, 20)
-    assert result.err.count("warning: the server was lost, or slots moved: the export begins again") == 1
+    assert (
+        result.err.count("warning: the server was lost, or slots moved, the export begins again")
+        == 1
+    )
     assert "begun anew 1 times" in result.err
