@@ -94,12 +94,17 @@ async def wait_until_ready(
 
 
 def worst_of(nodes: Sequence[Sequence[Check]]) -> HealthReport:
-    """Return each check as it stands on the node where it is worst."""
+    """Return each check as it stands on the node where it is worst, of those where it was made."""
     order: tuple[Verdict, ...] = ("critical", "warning", "unknown", "ok", "skipped")
-    by_check = zip(*nodes, strict=True)
-    return HealthReport(
-        tuple(min(checks, key=lambda check: order.index(check.status)) for checks in by_check)
-    )
+    found = []
+    for checks in zip(*nodes, strict=True):
+        worst = min(checks, key=lambda check: order.index(check.status))
+        denied = [check.message for check in checks].count("denied")
+        if 0 < denied < len(checks):
+            message = f"{worst.message}, denied on {denied} of {len(checks)} nodes"
+            worst = replace(worst, message=message)
+        found.append(worst)
+    return HealthReport(tuple(found))
 
 
 def _unreachable(error: CachectlError, taking_over: str | None = None) -> Check:

@@ -96,6 +96,10 @@ def test_a_node_that_tells_nothing_is_not_taken_for_a_good_one(run: Run, cluster
     assert lines[0] == f"OK {first.url} (8 checks denied)"
     assert f"  ok       {first.url} (8 checks denied)" in lines
     assert all(f"  ok       {node.url}" in lines for node in others)
+    told = run("-u", url, "health", "--interval", "50ms", "-o", "json").json["checks"]
+    blind = [check["name"] for check in told if "denied on 1 of 3 nodes" in check["message"]]
+    assert len(blind) == 8
+    assert "memory" in blind
 
 
 def test_wait_ends_when_the_time_is_over(run: Run):
