@@ -35,11 +35,9 @@ class Proxy:
 
     def __post_init__(self) -> None:
         """Nothing has come yet; `with` starts it."""
-        self.port = 0
-        self.connections = 0
+        self.port = self.connections = 0
         self.bytes: dict[Direction, int] = {"up": 0, "down": 0}
         self._open: set[StreamWriter] = set()  # two for each connection
-        self._loop: asyncio.AbstractEventLoop
         self._done = asyncio.Event()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -81,6 +79,8 @@ class Proxy:
         self.port = port.getsockname()[1]
         self._listening.set()
         await self._done.wait()
+        self._loop.remove_reader(port)  # what was accepted is to begin, or asyncio leaves it open
+        await asyncio.sleep(0.01)
         listener.close()  # and asyncio.run cancels every connection
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
