@@ -1,5 +1,6 @@
 """Servers that belong together: what a cluster's nodes and a Sentinel's servers have in common."""
 
+import os
 import random
 import socket
 import time
@@ -13,6 +14,7 @@ from tests.servers import RawConnection, ReplyError, ServerProcess
 
 SETTLE_TIMEOUT = 30.0
 BUS_OFFSET = 10000
+_given: set[int] = set()
 
 
 class Member(ServerProcess):
@@ -153,16 +155,21 @@ def wait_for_replicas(connection: RawConnection) -> None:
 
 
 def free_port_pair() -> int:
-    """Return a port of 127.0.0.1 that is free, as is the one 10,000 higher.
+    """Return a port of 127.0.0.1 that is free, as is the one 10,000 higher, and given to nobody else.
 
     Both lie below the ports that the kernel gives to clients: a member that was killed finds its
-    own free again.
+    own free again. Each worker of pytest-xdist has ports of its own.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = random.randrange(10001, 32767 - BUS_OFFSET)
+        port = random.randrange(BUS_OFFSET + 1 + worker, 2 * BUS_OFFSET, workers)
+        if port in _given:
+            continue
         with suppress(OSError), socket.socket() as one, socket.socket() as other:
             one.bind(("127.0.0.1", port))
             other.bind(("127.0.0.1", port + BUS_OFFSET))
+            _given.add(port)
             return port
 
 
