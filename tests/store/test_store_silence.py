@@ -1,6 +1,7 @@
 """Silence is borne for as long as was said, all attempts together; a line that moves is not silent."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from time import monotonic
@@ -86,7 +87,8 @@ def test_a_paused_server(any_server: ServerProcess) -> None:
         for name in ("get", "set"):
             seconds, error = await timed(WORKS[name](store))
             assert isinstance(error, SilenceError)
-            assert "500ms" in error.message
+            # what is left of the time once a connection was found
+            assert re.search(r"for (500|49[0-9])ms", error.message)
             assert 0.4 < seconds < 1.0
 
     run(any_server, work, HALF)
