@@ -1,7 +1,6 @@
 """Silence is borne for as long as was said, all attempts together; a line that moves is not silent."""
 
 import asyncio
-import re
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from time import monotonic
@@ -87,11 +86,11 @@ def test_a_paused_server(any_server: ServerProcess) -> None:
         for name in ("get", "set"):
             seconds, error = await timed(WORKS[name](store))
             assert isinstance(error, SilenceError)
-            # what is left of the time once a connection was found
-            assert re.search(r"for (500|49[0-9])ms", error.message)
+            assert "500ms" in error.message
             assert 0.4 < seconds < 1.0
 
-    run(any_server, work, HALF)
+    # one attempt, and no bound of all: else what went to finding a connection is missing
+    run(any_server, work, HALF._replace(attempts=1, total=None))
 
 
 def test_many_attempts_share_one_patience(server: ServerProcess) -> None:
