@@ -15,6 +15,7 @@ from cachectl.config.nodes import Mapping, Node, Sequence, parse
 from cachectl.config.resolve import resolve
 from cachectl.config.settings import Settings
 from cachectl.errors import ConfigError
+from cachectl.values import safe
 from scripts.fuzzing.junk import CANARY, TOKENS, damaged, demand, hidden, shows
 
 _EXAMPLE: Final = Path(__file__).parents[2] / "config.example.yaml"
@@ -138,5 +139,5 @@ def _show(settings: Settings) -> None:
         except ConfigError as error:
             # a name is shown, whatever damage has put into it; a URL in place of one is not
             named = name or settings.default_profile or ""
-            if "://" in named or not shows(named):
-                hidden(error.message, error.hint)
+            shown = "" if "://" in named else safe(named)
+            hidden(*((text or "").replace(shown, "") for text in (error.message, error.hint)))
