@@ -163,9 +163,9 @@ bulk_head = _BulkHeads().__getitem__
 
 def asked(verb: bytes, keys: Sequence[bytes]) -> list[Command]:
     """Return a command of one word for each key, packed: in a tenth of the time that `pack` takes."""
-    lengths = map(bulk_head, map(len, keys))
-    columns = repeat(b"*2%b" % _packed(verb)), lengths, keys, repeat(b"\r\n")
-    return list(map(b"".join, zip(*columns)))  # noqa: B905 two have no end
+    count, lengths = len(keys), map(bulk_head, map(len, keys))
+    columns = [b"*2%b" % _packed(verb)] * count, lengths, keys, [b"\r\n"] * count
+    return list(map(b"".join, zip(*columns, strict=True)))
 
 
 def write_command(entry: Entry, *, only_missing: bool) -> Command:
